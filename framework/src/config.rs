@@ -1,0 +1,240 @@
+//! The configuration of an instance.
+//!
+//! Every setting has an environment variable `MILLPOND_<NAME>`, so that one image runs everywhere; see [`Config::from_env`].
+
+use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+/// What an instance is told from outside.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Kafka's bootstrap servers, `host:port[,host:port]`. `MILLPOND_BOOTSTRAP`.
+    pub bootstrap: String,
+    /// The application: instances with the same id share the work. Prefix of all internal topics. Default: the name of the
+    /// topology. `MILLPOND_APPLICATION_ID`.
+    pub application_id: Option<String>,
+    /// The name of this instance, unique in the application and stable over restarts. Default: the host's name.
+    /// `MILLPOND_INSTANCE_ID`.
+    pub instance_id: String,
+    /// Where the REST interface listens. Default `0.0.0.0:8080`. `MILLPOND_HTTP`.
+    pub http: SocketAddr,
+    /// Where other instances reach the REST interface. Default: `http://<instance id>:<port>` when it listens on all
+    /// interfaces, else the address it listens on. `MILLPOND_ADVERTISED_URL`.
+    pub advertised_url: Option<String>,
+    /// The folder for local state. Default `./millpond-state`. `MILLPOND_STATE_DIR`.
+    pub state_dir: PathBuf,
+    /// Worker threads. Default: the number of processors. `MILLPOND_THREADS`.
+    pub threads: usize,
+    /// Default [`Guarantee::ExactlyOnce`]. `MILLPOND_GUARANTEE` = `exactly-once` | `at-least-once`.
+    pub guarantee: Guarantee,
+    /// How often work is committed, and with that becomes visible to queries and to other tasks. Default 100 ms.
+    /// `MILLPOND_COMMIT_INTERVAL_MS`.
+    pub commit_interval: Duration,
+    /// Bytes of block cache and write buffers of all stores together. Default 256 MiB. `MILLPOND_STATE_MEMORY_BYTES`.
+    pub state_memory_bytes: usize,
+    /// Bytes that all tasks of one worker may hold uncommitted before it commits early. Default 64 MiB.
+    /// `MILLPOND_UNCOMMITTED_BYTES`.
+    pub uncommitted_bytes: usize,
+    /// Records buffered per input partition before fetching it pauses. Default 10,000. `MILLPOND_BUFFERED_RECORDS`.
+    pub buffered_records: usize,
+    /// How long the group waits for a silent instance. Default 6 s, the least that brokers allow by default.
+    /// `MILLPOND_SESSION_TIMEOUT_MS`.
+    pub session_timeout: Duration,
+    /// How long a worker may be stuck in user code before its instance leaves the group. Default 5 min.
+    /// `MILLPOND_MAX_POLL_INTERVAL_MS`.
+    pub max_poll_interval: Duration,
+    /// How long a broker may leave a transaction open. Default 10 s. `MILLPOND_TRANSACTION_TIMEOUT_MS`.
+    pub transaction_timeout: Duration,
+    /// Replication factor of internal topics; `None` is the broker's default. `MILLPOND_REPLICATION_FACTOR`.
+    pub replication_factor: Option<i32>,
+    /// The share of tasks this instance takes, relative to the others. Default 1. `MILLPOND_CAPACITY`.
+    pub capacity: u32,
+    /// The failure zone this instance runs in. `MILLPOND_ZONE`.
+    pub zone: Option<String>,
+    /// Extra settings of the Kafka client by librdkafka's names, for SASL and TLS. `MILLPOND_KAFKA_<NAME>`, where `_` stands
+    /// for `.`: `MILLPOND_KAFKA_SECURITY_PROTOCOL=SASL_SSL`.
+    pub kafka: BTreeMap<String, String>,
+}
+
+/// What a crash may do to the counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guarantee {
+    /// Inputs, state and outputs move on together or not at all.
+    #[default]
+    ExactlyOnce,
+    /// After a crash some inputs are processed again.
+    AtLeastOnce,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}={value:?} is not {expected}")]
+pub struct ConfigError {
+    /// The environment variable.
+    pub variable: String,
+    /// Its value.
+    pub value: String,
+    /// What it should be.
+    pub expected: &'static str,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bootstrap: "127.0.0.1:9092".into(),
+            application_id: None,
+            instance_id: host_name(),
+            http: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            advertised_url: None,
+            state_dir: PathBuf::from("millpond-state"),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            guarantee: Guarantee::ExactlyOnce,
+            commit_interval: Duration::from_millis(100),
+            state_memory_bytes: 256 << 20,
+            uncommitted_bytes: 64 << 20,
+            buffered_records: 10_000,
+            session_timeout: Duration::from_secs(6),
+            max_poll_interval: Duration::from_secs(300),
+            transaction_timeout: Duration::from_secs(10),
+            replication_factor: None,
+            capacity: 1,
+            zone: None,
+            kafka: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, overridden by the environment variables that are set.
+    ///
+    /// # Errors
+    /// Names the variable that does not parse, its value and what was expected.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_variables(env::vars())
+    }
+
+    /// As [`Config::from_env`], from the given variables.
+    ///
+    /// # Errors
+    /// Names the variable that does not parse, its value and what was expected.
+    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        for (name, value) in variables {
+            if let Some(setting) = name.strip_prefix("MILLPOND_") {
+                config.set(&name, setting, &value)?;
+            }
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, variable: &str, setting: &str, value: &str) -> Result<(), ConfigError> {
+        match setting {
+            "BOOTSTRAP" => self.bootstrap = value.into(),
+            "APPLICATION_ID" => self.application_id = Some(value.into()),
+            "INSTANCE_ID" => self.instance_id = value.into(),
+            "HTTP" => self.http = parse(variable, value, "an address such as 0.0.0.0:8080")?,
+            "ADVERTISED_URL" => self.advertised_url = Some(value.into()),
+            "STATE_DIR" => self.state_dir = value.into(),
+            "THREADS" => self.threads = natural(variable, value)?,
+            "GUARANTEE" => {
+                self.guarantee = match value {
+                    "exactly-once" => Guarantee::ExactlyOnce,
+                    "at-least-once" => Guarantee::AtLeastOnce,
+                    _ => return Err(error(variable, value, "`exactly-once` or `at-least-once`")),
+                }
+            }
+            "COMMIT_INTERVAL_MS" => self.commit_interval = millis(variable, value)?,
+            "STATE_MEMORY_BYTES" => self.state_memory_bytes = natural(variable, value)?,
+            "UNCOMMITTED_BYTES" => self.uncommitted_bytes = natural(variable, value)?,
+            "BUFFERED_RECORDS" => self.buffered_records = natural(variable, value)?,
+            "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
+            "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
+            "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
+            "REPLICATION_FACTOR" => self.replication_factor = Some(natural(variable, value)?),
+            "CAPACITY" => self.capacity = natural(variable, value)?,
+            "ZONE" => self.zone = Some(value.into()),
+            _ => {
+                if let Some(name) = setting.strip_prefix("KAFKA_") {
+                    self.kafka.insert(name.to_ascii_lowercase().replace('_', "."), value.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where other instances reach this one.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.advertised_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None if self.http.ip().is_unspecified() => format!("http://{}:{}", self.instance_id, self.http.port()),
+            None => format!("http://{}", self.http),
+        }
+    }
+}
+
+fn host_name() -> String {
+    env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+fn error(variable: &str, value: &str, expected: &'static str) -> ConfigError {
+    ConfigError { variable: variable.into(), value: value.into(), expected }
+}
+
+fn parse<T: FromStr>(variable: &str, value: &str, expected: &'static str) -> Result<T, ConfigError> {
+    value.parse().map_err(|_| error(variable, value, expected))
+}
+
+fn natural<T: FromStr + Default + PartialEq>(variable: &str, value: &str) -> Result<T, ConfigError> {
+    let number: T = parse(variable, value, "a whole number above 0")?;
+    if number == T::default() || value.starts_with('-') {
+        return Err(error(variable, value, "a whole number above 0"));
+    }
+    Ok(number)
+}
+
+fn millis(variable: &str, value: &str) -> Result<Duration, ConfigError> {
+    Ok(Duration::from_millis(natural(variable, value)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn variables_override_the_defaults() {
+        let config = config(&[
+            ("MILLPOND_THREADS", "3"),
+            ("MILLPOND_HTTP", "127.0.0.1:81"),
+            ("MILLPOND_GUARANTEE", "at-least-once"),
+            ("MILLPOND_KAFKA_SASL_USERNAME", "me"),
+            ("HOME", "/"),
+        ])
+        .expect("all values are valid");
+        assert_eq!(config.threads, 3);
+        assert_eq!(config.url(), "http://127.0.0.1:81");
+        assert_eq!(config.guarantee, Guarantee::AtLeastOnce);
+        assert_eq!(config.kafka["sasl.username"], "me");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let error = config(&[("MILLPOND_THREADS", "many")]).expect_err("not a number");
+        assert_eq!(error.to_string(), r#"MILLPOND_THREADS="many" is not a whole number above 0"#);
+        for (variable, value) in
+            [("THREADS", "0"), ("CAPACITY", "0"), ("COMMIT_INTERVAL_MS", "0"), ("REPLICATION_FACTOR", "-3")]
+        {
+            assert!(config(&[(&format!("MILLPOND_{variable}"), value)]).is_err(), "{variable}={value}");
+        }
+    }
+}

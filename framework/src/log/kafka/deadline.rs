@@ -1,0 +1,37 @@
+//! Deadlines in real time: librdkafka's waits are.
+
+use std::time::Duration;
+
+use crate::time::{Clock, SystemClock};
+
+/// A moment to give up at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    clock: SystemClock,
+    at: Duration,
+    timeout: Duration,
+}
+
+// === impl Deadline ===
+
+impl Deadline {
+    /// `timeout` from now.
+    pub(super) fn after(clock: SystemClock, timeout: Duration) -> Self {
+        Self { clock, at: clock.monotonic().saturating_add(timeout), timeout }
+    }
+
+    /// The time that is left, 0 when it has passed.
+    pub(super) fn remaining(&self) -> Duration {
+        self.at.saturating_sub(self.clock.monotonic())
+    }
+
+    /// Whether it has passed.
+    pub(super) fn passed(&self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// The timeout it was made with.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}

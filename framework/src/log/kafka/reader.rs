@@ -1,0 +1,237 @@
+//! The reader: manually assigned partitions, fetched in the background by librdkafka, taken over in batches.
+
+mod intake;
+mod partition;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use rdkafka::{Offset, TopicPartitionList, error::RDKafkaErrorCode as Code};
+
+use self::{
+    intake::Intake,
+    partition::{Partition, Standing},
+};
+use super::{
+    context::Context,
+    deadline::Deadline,
+    error::{explain, log_error, topic_error},
+    options::Settings,
+    raw::{Failure, RawConsumer},
+    topic,
+};
+use crate::{
+    log::{Fetched, Isolation, LogError, ReadFrom, Reader, ReaderEvent, TopicPartition},
+    time::Clock,
+};
+
+/// For how long a topic that is not there may be one that was just created.
+const NEW_TOPIC: Duration = Duration::from_secs(1);
+/// How often it is told that brokers cannot be reached.
+const TROUBLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait before asking again a broker that is not the leader.
+const LEADER_BACKOFF: Duration = Duration::from_millis(20);
+
+/// [`Reader`] on Kafka.
+#[derive(Debug)]
+pub(super) struct KafkaReader {
+    consumer: RawConsumer,
+    settings: Arc<Settings>,
+    intake: Intake,
+    /// Partition counts of the topics that were assigned.
+    topics: HashMap<Arc<str>, i32>,
+    /// From when on trouble is told again.
+    next_trouble: Duration,
+}
+
+// === impl KafkaReader ===
+
+impl KafkaReader {
+    /// A reader without partitions.
+    pub(super) fn open(settings: Arc<Settings>, isolation: Isolation) -> Result<Self, LogError> {
+        let timeout = settings.options.request_timeout;
+        let context = Context::new(&settings.options.bootstrap);
+        let consumer = RawConsumer::new(&settings.reader(isolation), context)
+            .map_err(|error| log_error("opening a reader", &error, timeout))?;
+        let (intake, topics, next_trouble) = (Intake::default(), HashMap::new(), Duration::ZERO);
+        Ok(Self { consumer, settings, intake, topics, next_trouble })
+    }
+
+    /// Takes messages off librdkafka's queue, up to `max_records`; waits for the first only.
+    fn consume(&mut self, max_records: usize, timeout: Duration) {
+        let Self { consumer, intake, .. } = self;
+        let mut consume = |max_records, timeout| {
+            intake.begin();
+            consumer.consume(max_records, timeout, |message| intake.take(message))
+        };
+        if consume(max_records, Duration::ZERO) == 0 && consume(1, timeout) == 1 {
+            consume(max_records - 1, Duration::ZERO);
+        }
+    }
+
+    /// What went wrong with brokers, not too often.
+    fn tell_trouble(&mut self, trouble: Option<String>, fetched: &mut Fetched) {
+        let told = self.consumer.client().context().take_trouble().map(|trouble| trouble.reason);
+        let now = self.settings.clock.monotonic();
+        if let Some(reason) = trouble.or(told)
+            && now >= self.next_trouble
+        {
+            self.next_trouble = now + TROUBLE_INTERVAL;
+            fetched.events.push(ReaderEvent::Unavailable { reason });
+        }
+    }
+
+    /// Finds out now that a topic or partition does not exist, instead of waiting for records that never come.
+    fn check_exists(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
+        let known = self.topics.get(&partition.topic).copied().unwrap_or(0);
+        if (0..known).contains(&partition.partition) {
+            return Ok(());
+        }
+        let deadline = Deadline::after(self.settings.clock, self.settings.options.request_timeout.min(NEW_TOPIC));
+        let topic = &*partition.topic;
+        let found = topic::wait_for(self.consumer.client(), topic, deadline, |found| found.is_some());
+        let found = found.map_err(|error| self.explain(error))?;
+        let count = found.ok_or_else(|| LogError::UnknownTopic { topic: topic.into() })?.partitions;
+        self.topics.insert(Arc::clone(&partition.topic), count);
+        if (0..count).contains(&partition.partition) {
+            return Ok(());
+        }
+        Err(LogError::Refused {
+            what: format!("reading {partition}"),
+            reason: format!("the topic has {count} partitions"),
+        })
+    }
+
+    /// First and last offset, asked from the log. librdkafka asks with the isolation of its client: for a read-committed
+    /// reader the last is the last stable offset.
+    fn offsets(&mut self, partition: &TopicPartition) -> Result<(i64, i64), LogError> {
+        let timeout = self.settings.options.request_timeout;
+        let deadline = Deadline::after(self.settings.clock, timeout);
+        let code = loop {
+            let offsets =
+                self.consumer.client().fetch_watermarks(&partition.topic, partition.partition, deadline.remaining());
+            match offsets.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown)) {
+                Ok(offsets) => return Ok(offsets),
+                // A new topic, or one whose leader has moved: soon the client's metadata know its leader.
+                Err(Code::NotLeaderForPartition | Code::LeaderNotAvailable) if !deadline.passed() => {
+                    std::thread::sleep(LEADER_BACKOFF);
+                }
+                Err(code) => break code,
+            }
+        };
+        // What this call says of a topic that does not exist, too.
+        if code == Code::UnknownPartition {
+            self.topics.remove(&partition.topic);
+            self.check_exists(partition)?;
+        }
+        let what = format!("asking for the offsets of {partition}");
+        Err(self.explain(topic_error(&what, &partition.topic, code, timeout)))
+    }
+
+    fn start(&self, partition: &TopicPartition, from: Offset) -> Result<(), LogError> {
+        self.consumer.assign(&only(partition, from)?).map_err(|failure| lost(partition, &failure))
+    }
+
+    fn stop(&self, partition: &TopicPartition) -> Result<(), LogError> {
+        self.consumer.unassign(&only(partition, Offset::Invalid)?).map_err(|failure| lost(partition, &failure))
+    }
+
+    fn explain(&self, error: LogError) -> LogError {
+        explain(error, &self.settings.options.bootstrap, self.consumer.client().context().take_trouble())
+    }
+}
+
+impl Reader for KafkaReader {
+    fn assign(&mut self, partition: &TopicPartition, from: ReadFrom) -> Result<(), LogError> {
+        self.check_exists(partition)?;
+        let from = match from {
+            ReadFrom::Beginning => Offset::Beginning,
+            // Asked here and now: librdkafka would ask later, behind records that are appended meanwhile.
+            ReadFrom::End => Offset::Offset(self.offsets(partition)?.1),
+            ReadFrom::Offset(offset) if offset >= 0 => Offset::Offset(offset),
+            ReadFrom::Offset(offset) => {
+                return Err(LogError::Refused {
+                    what: format!("reading {partition} from offset {offset}"),
+                    reason: "offsets are not negative".into(),
+                });
+            }
+        };
+        // Anew, and not by a seek, which is refused in some states (a partition that was out of range).
+        self.unassign(partition)?;
+        self.start(partition, from)?;
+        self.intake.insert(Partition::new(partition.clone(), from));
+        Ok(())
+    }
+
+    fn unassign(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
+        match self.intake.remove(partition) {
+            Some(removed) if removed.standing != Standing::Parked => self.stop(partition),
+            _ => Ok(()),
+        }
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
+        self.intake.find_mut(partition).ok_or_else(|| not_assigned("pausing", partition))?.pause();
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
+        let resumed = self.intake.find_mut(partition).ok_or_else(|| not_assigned("resuming", partition))?;
+        match resumed.resume() {
+            Some(from) => self.start(partition, from),
+            None => Ok(()),
+        }
+    }
+
+    fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Fetched, LogError> {
+        if let Some(error) = self.intake.error_met() {
+            return Err(error);
+        }
+        let mut fetched = Fetched::default();
+        self.intake.give_out(&mut fetched);
+        let given: usize = fetched.batches.iter().map(crate::log::Batch::len).sum();
+        if let Some(room) = max_records.checked_sub(given).filter(|room| *room > 0) {
+            let idle = fetched.batches.is_empty() && fetched.events.is_empty();
+            self.consume(room, if idle { timeout } else { Duration::ZERO });
+        }
+        let trouble = self.intake.finish(&mut fetched);
+        self.tell_trouble(trouble, &mut fetched);
+        let Self { consumer, intake, .. } = self;
+        for partition in intake.park() {
+            let parked = only(partition, Offset::Invalid)?;
+            consumer.unassign(&parked).map_err(|failure| lost(partition, &failure))?;
+        }
+        // An error that was met waits for the next poll: what arrived before it is not lost with it.
+        Ok(fetched)
+    }
+
+    fn known_end(&self, partition: &TopicPartition) -> Option<i64> {
+        // Before the first fetch of this assignment librdkafka may still know the end from an assignment before.
+        let known = self.intake.find(partition)?.fetched;
+        known.then(|| self.consumer.high_watermark(&partition.topic, partition.partition)).flatten()
+    }
+
+    fn beginning_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
+        Ok(self.offsets(partition)?.0)
+    }
+
+    fn end_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
+        Ok(self.offsets(partition)?.1)
+    }
+}
+
+/// A list of one partition.
+fn only(partition: &TopicPartition, offset: Offset) -> Result<TopicPartitionList, LogError> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&partition.topic, partition.partition).set_offset(offset).map_err(|error| {
+        LogError::Refused { what: format!("reading {partition} from {offset:?}"), reason: error.to_string() }
+    })?;
+    Ok(list)
+}
+
+fn lost(partition: &TopicPartition, failure: &Failure) -> LogError {
+    LogError::Fatal { reason: format!("librdkafka and the reader disagree about {partition}: {}", failure.reason) }
+}
+
+fn not_assigned(what: &str, partition: &TopicPartition) -> LogError {
+    LogError::Refused { what: format!("{what} {partition}"), reason: "it is not assigned to this reader".into() }
+}
