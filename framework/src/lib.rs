@@ -4,4 +4,6 @@
 pub mod config;
 pub mod log;
 pub mod metrics;
+pub mod serde;
+pub mod state;
 pub mod time;

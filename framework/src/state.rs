@@ -1,0 +1,53 @@
+//! State: the store engine of one task.
+//!
+//! A task owns one [`TaskStores`]. Its writes of the current commit interval live in an *overlay*; a commit moves them,
+//! together with changelog offsets and input positions, into the backend in one atomic write. So the backend
+//! always holds the state at some commit, with exactly the offsets that belong to it, whatever crashes when.
+//!
+//! ```text
+//! write ──► live overlay ──freeze──► frozen overlay ──commit──► backend (RocksDB, memory) ◄── restore
+//!                │                        │                        │
+//! the task's own reads and scans:  live, then frozen, then backend │
+//! queries ([`TaskView`], any thread):                              └── committed state only
+//! ```
+//!
+//! # Rules
+//!
+//! 1. One thread owns the stores of a task and writes; any thread may read committed state through a [`TaskView`].
+//! 2. What a view answers is committed, and one answer is of one commit: row and position belong together.
+//! 3. Data, changelog offsets and positions are written together. RocksDB runs without a write-ahead log (the changelog
+//!    is the log) and flushes all families at once, so after a crash it holds an older commit, never half of one.
+//! 4. State is never wiped: what is behind is caught up from the changelog, starting at the stored offset.
+//! 5. A view may outlive its task: closing waits for running reads, later ones answer [`StateError::Closed`].
+
+mod backend;
+mod dir;
+mod error;
+pub mod formats;
+mod memory;
+mod overlay;
+mod point;
+mod range;
+mod rocks;
+mod settings;
+mod spec;
+mod stores;
+mod task_id;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    dir::StateDir,
+    error::StateError,
+    formats::Row,
+    point::CommitPoint,
+    range::Direction,
+    rocks::MemoryBudget,
+    settings::StateSettings,
+    spec::{StoreId, StoreKind, StoreSpec},
+    stores::{Dirty, TaskStores},
+    task_id::{Owner, TaskId, TaskIdError},
+    view::{OwnedRow, Page, PageRow, TaskView},
+};

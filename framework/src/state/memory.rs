@@ -1,0 +1,102 @@
+//! The backend in memory: stores that are not persistent, tests, simulation.
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
+
+use super::{
+    CommitPoint, StateError, StoreId,
+    range::{Direction, KeyRange},
+};
+
+type Bytes = Box<[u8]>;
+
+/// Committed rows in sorted maps.
+///
+/// One lock over rows and point makes every read one of a single commit. The owner's thread takes it for writing once per
+/// commit; everybody else only reads, in bounded pages.
+#[derive(Debug)]
+pub(super) struct Memory {
+    committed: RwLock<Committed>,
+}
+
+#[derive(Debug)]
+struct Committed {
+    stores: Box<[BTreeMap<Bytes, Bytes>]>,
+    point: CommitPoint,
+}
+
+/// A write that waits for its commit: `None` deletes.
+#[derive(Debug)]
+pub(super) struct MemoryWrite {
+    pub(super) store: StoreId,
+    pub(super) key: Bytes,
+    pub(super) row: Option<Bytes>,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    pub(super) fn new(stores: usize, point: CommitPoint) -> Self {
+        let stores = (0..stores).map(|_| BTreeMap::new()).collect();
+        Self { committed: RwLock::new(Committed { stores, point }) }
+    }
+
+    pub(super) fn get<R>(&self, store: StoreId, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        f(self.read().stores[store.index()].get(key).map(|row| &**row))
+    }
+
+    pub(super) fn get_with_point<R>(
+        &self,
+        store: StoreId,
+        key: &[u8],
+        f: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> (R, CommitPoint) {
+        let committed = self.read();
+        (f(committed.stores[store.index()].get(key).map(|row| &**row)), committed.point.clone())
+    }
+
+    pub(super) fn point(&self) -> CommitPoint {
+        self.read().point.clone()
+    }
+
+    /// Walks rows in order until `f` breaks or fails; says which point they are of.
+    pub(super) fn scan_with_point(
+        &self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        mut f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<CommitPoint, StateError> {
+        let committed = self.read();
+        let mut rows = committed.stores[store.index()].range::<[u8], _>(range.bounds());
+        while let Some((key, row)) = match direction {
+            Direction::Forward => rows.next(),
+            Direction::Backward => rows.next_back(),
+        } {
+            if f(key, row)?.is_break() {
+                break;
+            }
+        }
+        Ok(committed.point.clone())
+    }
+
+    /// Applies all writes and the point at once.
+    pub(super) fn apply(&self, writes: Vec<MemoryWrite>, point: &CommitPoint) {
+        let mut committed = self.committed.write().unwrap_or_else(PoisonError::into_inner);
+        for MemoryWrite { store, key, row } in writes {
+            let rows = &mut committed.stores[store.index()];
+            match row {
+                Some(row) => rows.insert(key, row),
+                None => rows.remove(&key),
+            };
+        }
+        committed.point.clone_from(point);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Committed> {
+        self.committed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

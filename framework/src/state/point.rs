@@ -1,0 +1,36 @@
+//! Where a committed state stands in the log.
+
+use std::collections::BTreeMap;
+
+use super::StoreId;
+use crate::log::TopicPartition;
+
+/// The offsets that belong to a committed state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitPoint {
+    /// Per store the offset of the next changelog record to restore. A store that is missing is restored from the
+    /// beginning.
+    pub changelog_offsets: BTreeMap<StoreId, i64>,
+    /// Per input partition the offset of the next record to process. Those of a standby lag behind its data: it
+    /// restores changelogs, which do not tell positions.
+    pub positions: BTreeMap<TopicPartition, i64>,
+}
+
+// === impl CommitPoint ===
+
+impl CommitPoint {
+    /// Takes over the offsets of `next`. What `next` does not mention stays as it is: an offset that is dropped while its
+    /// data stays would bring deleted keys back, since a changelog forgets tombstones.
+    pub fn advance(&mut self, next: &Self) {
+        self.changelog_offsets.extend(&next.changelog_offsets);
+        for (partition, offset) in &next.positions {
+            // Most commits move partitions that are known: no clone of the key then.
+            match self.positions.get_mut(partition) {
+                Some(position) => *position = *offset,
+                None => {
+                    self.positions.insert(partition.clone(), *offset);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The backend on disk: one RocksDB database per task.
+//!
+//! Column families: one per store (`<kind>:<store>`) and `offsets`, which holds one record ([`offsets`]). Every write is one
+//! batch of rows and offsets, without a write-ahead log; all families are flushed together. So the database, after a
+//! crash too, is at one commit.
+
+mod budget;
+mod offsets;
+mod options;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, Options, ReadOptions,
+    WriteBatch, WriteOptions, properties::CUR_SIZE_ACTIVE_MEM_TABLE,
+};
+
+pub use self::budget::MemoryBudget;
+pub(super) use self::budget::WriteBuffers;
+use self::offsets::StoredOffsets;
+use super::{
+    CommitPoint, Owner, StateError, StoreId, StoreSpec,
+    dir::io_error,
+    range::{Direction, KeyRange},
+};
+
+const OFFSETS_FAMILY: &str = "offsets";
+/// The one key of the offsets' family.
+const OFFSETS_KEY: &[u8] = b"offsets";
+
+/// An open database.
+pub(super) struct Rocks {
+    db: DB,
+    directory: PathBuf,
+    owner: Owner,
+    budget: MemoryBudget,
+    /// Per store its column family; `None` for a store that is not here.
+    families: Box<[Option<String>]>,
+    /// Changelog offsets of families that no store of the topology has now. They stay with their data, so that a store
+    /// that comes back goes on where it was.
+    retired: BTreeMap<String, i64>,
+    read_options: ReadOptions,
+    write_options: WriteOptions,
+}
+
+/// Rows that are written together.
+pub(super) struct RocksBatch<'a> {
+    rocks: &'a Rocks,
+    /// Per store its family, looked up once.
+    families: Vec<Option<&'a ColumnFamily>>,
+    batch: WriteBatch,
+}
+
+// === impl Rocks ===
+
+impl Rocks {
+    /// Opens the database of `owner` in `directory`, or makes it, with families for the persistent stores of `specs`.
+    pub(super) fn open(
+        directory: PathBuf,
+        owner: Owner,
+        specs: &[StoreSpec],
+        budget: &MemoryBudget,
+    ) -> Result<(Self, CommitPoint), StateError> {
+        fs::create_dir_all(&directory).map_err(io_error("create", &directory))?;
+        // Here, before the error goes up, is the place to move a damaged database aside and begin anew from the changelog.
+        let failed =
+            |error: rocksdb::Error| StateError::Open { owner, dir: directory.clone(), reason: error.into_string() };
+        let families: Box<[_]> = specs.iter().map(|spec| spec.persistent.then(|| family_name(spec))).collect();
+        let retired = retired_families(&directory, &families, failed)?;
+        for family in &retired {
+            tracing::warn!(%owner, family, "the topology has no such store any more: its data stays on disk");
+        }
+        let stores = families.iter().flatten().chain(&retired);
+        let descriptors = stores.map(|family| ColumnFamilyDescriptor::new(family, options::store(budget))).chain(
+            [OFFSETS_FAMILY, DEFAULT_COLUMN_FAMILY_NAME]
+                .map(|family| ColumnFamilyDescriptor::new(family, options::offsets(budget))),
+        );
+        let db = DB::open_cf_descriptors(&options::database(budget), &directory, descriptors).map_err(failed)?;
+
+        let mut rocks = Self {
+            db,
+            directory,
+            owner,
+            budget: budget.clone(),
+            families,
+            retired: BTreeMap::new(),
+            read_options: ReadOptions::default(),
+            write_options: write_options(),
+        };
+        let mut stored = rocks.stored_offsets(&rocks.read_options)?;
+        let point = rocks.to_point(&mut stored);
+        rocks.retired = stored.changelogs;
+        Ok((rocks, point))
+    }
+
+    /// Whether this store is on disk.
+    pub(super) fn has(&self, store: StoreId) -> bool {
+        self.families[store.index()].is_some()
+    }
+
+    pub(super) fn get<R>(
+        &self,
+        store: StoreId,
+        key: &[u8],
+        f: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> Result<R, StateError> {
+        let row =
+            self.db.get_pinned_cf_opt(self.family(store), key, &self.read_options).map_err(self.failed("read"))?;
+        Ok(f(row.as_deref()))
+    }
+
+    /// A row and the point of the same commit.
+    pub(super) fn get_with_point<R>(
+        &self,
+        store: StoreId,
+        key: &[u8],
+        f: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> Result<(R, CommitPoint), StateError> {
+        let snapshot = self.db.snapshot();
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&snapshot);
+        let row = self.db.get_pinned_cf_opt(self.family(store), key, &options).map_err(self.failed("read"))?;
+        Ok((f(row.as_deref()), self.to_point(&mut self.stored_offsets(&options)?)))
+    }
+
+    /// Walks rows in order until `f` breaks or fails.
+    pub(super) fn scan(
+        &self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        self.scan_with(ReadOptions::default(), store, range, direction, f)
+    }
+
+    /// Like [`Rocks::scan`]; says which point the rows are of.
+    pub(super) fn scan_with_point(
+        &self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<CommitPoint, StateError> {
+        let snapshot = self.db.snapshot();
+        let at_snapshot = || {
+            let mut options = ReadOptions::default();
+            options.set_snapshot(&snapshot);
+            options
+        };
+        self.scan_with(at_snapshot(), store, range, direction, f)?;
+        Ok(self.to_point(&mut self.stored_offsets(&at_snapshot())?))
+    }
+
+    /// A batch with room for so many bytes.
+    pub(super) fn batch(&self, bytes: usize) -> RocksBatch<'_> {
+        let family = |name: &Option<String>| name.as_ref().map(|name| self.opened_family(name));
+        RocksBatch {
+            rocks: self,
+            families: self.families.iter().map(family).collect(),
+            batch: WriteBatch::with_capacity_bytes(bytes),
+        }
+    }
+
+    /// Writes to disk what is committed; waits for it.
+    pub(super) fn flush(&self) -> Result<(), StateError> {
+        self.flush_with(&FlushOptions::default())
+    }
+
+    /// Begins what [`Rocks::flush`] does.
+    pub(super) fn begin_flush(&self) -> Result<(), StateError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.flush_with(&options)
+    }
+
+    fn flush_with(&self, options: &FlushOptions) -> Result<(), StateError> {
+        let families: Vec<_> = self.opened_families().collect();
+        self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), options).map_err(self.failed("flush"))
+    }
+
+    /// Bytes of write buffers that are not being flushed.
+    pub(super) fn write_buffer_bytes(&self) -> Result<usize, StateError> {
+        let mut bytes = 0;
+        for family in self.opened_families() {
+            let size = self.db.property_int_value_cf(family, CUR_SIZE_ACTIVE_MEM_TABLE);
+            bytes += size.map_err(self.failed("tell its size"))?.unwrap_or(0);
+        }
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// How many table files there are.
+    #[cfg(test)]
+    pub(super) fn tables(&self) -> usize {
+        self.db.live_files().expect("an open database").len()
+    }
+
+    /// Copies what would survive if the process were killed now: nothing is flushed for it.
+    #[cfg(test)]
+    pub(super) fn copy_as_after_a_crash(&self, to: &Path) {
+        let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).expect("a checkpoint of an open database");
+        checkpoint.create_checkpoint_with_log_size(to, u64::MAX).expect("a writable directory");
+    }
+
+    fn scan_with(
+        &self,
+        mut options: ReadOptions,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        mut f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        if let Some(lower) = range.lower() {
+            options.set_iterate_lower_bound(lower);
+        }
+        if let Some(upper) = range.upper() {
+            options.set_iterate_upper_bound(upper);
+        }
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(store), options);
+        match direction {
+            Direction::Forward => rows.seek_to_first(),
+            Direction::Backward => rows.seek_to_last(),
+        }
+        while let Some((key, row)) = rows.item() {
+            if f(key, row)?.is_break() {
+                return Ok(());
+            }
+            match direction {
+                Direction::Forward => rows.next(),
+                Direction::Backward => rows.prev(),
+            }
+        }
+        rows.status().map_err(self.failed("scan"))
+    }
+
+    fn stored_offsets(&self, options: &ReadOptions) -> Result<StoredOffsets, StateError> {
+        let family = self.opened_family(OFFSETS_FAMILY);
+        let record =
+            self.db.get_pinned_cf_opt(family, OFFSETS_KEY, options).map_err(self.failed("read the offsets"))?;
+        // A new database has no record: everything is restored from the beginning.
+        let Some(record) = record else { return Ok(StoredOffsets::default()) };
+        offsets::decode(&record).map_err(|reason| StateError::Format {
+            owner: self.owner,
+            what: format!("the record of offsets in `{}`", self.directory.display()),
+            reason,
+        })
+    }
+
+    /// Takes the offsets of the topology's stores and inputs out of `stored`; those of other families stay in it.
+    fn to_point(&self, stored: &mut StoredOffsets) -> CommitPoint {
+        let offset = |(index, family): (usize, &Option<String>)| {
+            Some((StoreId::new(index), stored.changelogs.remove(family.as_ref()?)?))
+        };
+        CommitPoint {
+            changelog_offsets: self.families.iter().enumerate().filter_map(offset).collect(),
+            positions: std::mem::take(&mut stored.positions),
+        }
+    }
+
+    fn family(&self, store: StoreId) -> &ColumnFamily {
+        let name = self.families[store.index()].as_ref().expect("only stores that are on disk are looked for there");
+        self.opened_family(name)
+    }
+
+    fn opened_families(&self) -> impl Iterator<Item = &ColumnFamily> {
+        let names = self.families.iter().flatten().map(String::as_str).chain([OFFSETS_FAMILY]);
+        names.map(|name| self.opened_family(name))
+    }
+
+    fn opened_family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("all families are opened with the database")
+    }
+
+    fn failed(&self, what: &'static str) -> impl FnOnce(rocksdb::Error) -> StateError {
+        move |error| StateError::Database {
+            owner: self.owner,
+            dir: self.directory.clone(),
+            what,
+            reason: error.into_string(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Rocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rocks").field("owner", &self.owner).field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+// === impl RocksBatch ===
+
+impl RocksBatch<'_> {
+    pub(super) fn has(&self, store: StoreId) -> bool {
+        self.rocks.has(store)
+    }
+
+    /// Sets a row; `None` deletes it.
+    pub(super) fn write(&mut self, store: StoreId, key: &[u8], row: Option<&[u8]>) {
+        let family = self.families[store.index()].expect("only stores that are on disk are written to it");
+        match row {
+            Some(row) => self.batch.put_cf(family, key, row),
+            None => self.batch.delete_cf(family, key),
+        }
+    }
+
+    /// Writes the rows and the point at once.
+    pub(super) fn commit(mut self, point: &CommitPoint) -> Result<(), StateError> {
+        let rocks = self.rocks;
+        let stores = point.changelog_offsets.iter().filter_map(|(store, offset)| {
+            // Offsets of stores in memory die with them.
+            Some((rocks.families[store.index()].as_deref()?, *offset))
+        });
+        let retired = rocks.retired.iter().map(|(family, offset)| (family.as_str(), *offset));
+        let changelogs: Vec<_> = stores.chain(retired).collect();
+        let record = offsets::encode(changelogs.into_iter(), &point.positions);
+        self.batch.put_cf(rocks.opened_family(OFFSETS_FAMILY), OFFSETS_KEY, record);
+        let bytes = self.batch.size_in_bytes();
+        rocks.db.write_opt(self.batch, &rocks.write_options).map_err(rocks.failed("write"))?;
+        rocks.budget.wrote(bytes);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for RocksBatch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksBatch").field("rocks", self.rocks).field("rows", &self.batch.len()).finish_non_exhaustive()
+    }
+}
+
+/// The family of a store. With the kind in its name, a store that changes its kind begins anew from its changelog, instead
+/// of reading rows of another form.
+fn family_name(spec: &StoreSpec) -> String {
+    format!("{}:{}", spec.kind.tag(), spec.name)
+}
+
+/// The stores' families on disk that are not among `families`.
+fn retired_families(
+    directory: &Path,
+    families: &[Option<String>],
+    failed: impl FnOnce(rocksdb::Error) -> StateError,
+) -> Result<Vec<String>, StateError> {
+    // By this file RocksDB itself knows that a database is there.
+    let current = directory.join("CURRENT");
+    if !current.try_exists().map_err(io_error("look for", &current))? {
+        return Ok(Vec::new());
+    }
+    let mut on_disk = DB::list_cf(&Options::default(), directory).map_err(failed)?;
+    on_disk.retain(|family| {
+        ![OFFSETS_FAMILY, DEFAULT_COLUMN_FAMILY_NAME].contains(&family.as_str())
+            && !families.iter().flatten().any(|known| known == family)
+    });
+    Ok(on_disk)
+}
+
+fn write_options() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    // Batches are in key order: each row is looked for next to the one before.
+    options.set_memtable_insert_hint_per_batch(true);
+    options
+}

@@ -1,0 +1,152 @@
+//! How offsets lie in the database: one record, so that a read of it is of one commit.
+//!
+//! ```text
+//! record     version (1 byte, 1), count, changelog.., count, position..
+//! changelog  text (column family of the store), offset
+//! position   text (topic), partition, offset
+//! text       count of bytes, UTF-8
+//! ```
+//! Counts, partitions and offsets are LEB128.
+
+use std::collections::BTreeMap;
+
+use crate::log::TopicPartition;
+
+const VERSION: u8 = 1;
+
+/// Offsets as they are stored: stores by their column family, since a store's index changes with the topology.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct StoredOffsets {
+    pub(super) changelogs: BTreeMap<String, i64>,
+    pub(super) positions: BTreeMap<TopicPartition, i64>,
+}
+
+/// Writes the record.
+pub(super) fn encode<'a>(
+    changelogs: impl ExactSizeIterator<Item = (&'a str, i64)>,
+    positions: &BTreeMap<TopicPartition, i64>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 * (changelogs.len() + positions.len()) + 3);
+    out.push(VERSION);
+    put_count(&mut out, changelogs.len());
+    for (family, offset) in changelogs {
+        put_text(&mut out, family);
+        put_number(&mut out, offset.cast_unsigned());
+    }
+    put_count(&mut out, positions.len());
+    for (partition, offset) in positions {
+        put_text(&mut out, &partition.topic);
+        put_number(&mut out, u64::from(partition.partition.cast_unsigned()));
+        put_number(&mut out, offset.cast_unsigned());
+    }
+    out
+}
+
+/// Reads the record, or says what is wrong with it.
+pub(super) fn decode(record: &[u8]) -> Result<StoredOffsets, String> {
+    match record.split_first() {
+        Some((&VERSION, fields)) => decode_fields(fields).ok_or_else(|| "the record is cut or garbled".to_owned()),
+        Some((version, _)) => Err(format!("its version is {version}, this program knows {VERSION}")),
+        None => Err("the record is empty".to_owned()),
+    }
+}
+
+fn decode_fields(mut rest: &[u8]) -> Option<StoredOffsets> {
+    let mut offsets = StoredOffsets::default();
+    for _ in 0..take_number(&mut rest)? {
+        let family = take_text(&mut rest)?.to_owned();
+        offsets.changelogs.insert(family, take_number(&mut rest)?.cast_signed());
+    }
+    for _ in 0..take_number(&mut rest)? {
+        let topic = take_text(&mut rest)?;
+        let partition = u32::try_from(take_number(&mut rest)?).ok()?.cast_signed();
+        let partition = TopicPartition::new(topic, partition);
+        offsets.positions.insert(partition, take_number(&mut rest)?.cast_signed());
+    }
+    rest.is_empty().then_some(offsets)
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_count(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    put_number(out, u64::try_from(count).expect("a usize has at most 64 bits"));
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let len = usize::try_from(take_number(rest)?).ok()?;
+    let (text, tail) = rest.split_at_checked(len)?;
+    *rest = tail;
+    std::str::from_utf8(text).ok()
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (&byte, tail) = rest.split_first()?;
+        *rest = tail;
+        let bits = u64::from(byte & 0x7f);
+        // The tenth byte has room for one bit only.
+        if bits << shift >> shift != bits {
+            return None;
+        }
+        number |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode_stored(offsets: &StoredOffsets) -> Vec<u8> {
+        encode(offsets.changelogs.iter().map(|(family, offset)| (family.as_str(), *offset)), &offsets.positions)
+    }
+
+    #[test]
+    fn the_record_is_what_its_description_says() {
+        let offsets = StoredOffsets {
+            changelogs: BTreeMap::from([("kv:a".to_owned(), 300)]),
+            positions: BTreeMap::from([(TopicPartition::new("in", 2), 5)]),
+        };
+        assert_eq!(encode_stored(&offsets), b"\x01\x01\x04kv:a\xac\x02\x01\x02in\x02\x05");
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_refused_by_its_number() {
+        assert!(decode(&[2, 0, 0]).expect_err("a later version").contains("version is 2"));
+        assert!(decode(&[]).is_err());
+        assert!(decode(&[1, 0, 0, 0]).is_err(), "bytes behind the end");
+    }
+
+    proptest! {
+        #[test]
+        fn is_read_as_written_and_never_when_cut(
+            changelogs in prop::collection::btree_map(".{0,12}", any::<i64>(), 0..4),
+            positions in prop::collection::btree_map((".{0,12}", any::<i32>()), any::<i64>(), 0..4),
+        ) {
+            let positions = positions.into_iter().map(|((t, p), o)| (TopicPartition::new(t, p), o)).collect();
+            let offsets = StoredOffsets { changelogs, positions };
+            let record = encode_stored(&offsets);
+            prop_assert_eq!(decode(&record), Ok(offsets));
+            for len in 0..record.len() {
+                prop_assert!(decode(&record[..len]).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The stores of one task.
+
+use std::{
+    ops::{ControlFlow, RangeBounds},
+    sync::{Arc, Weak},
+};
+
+use super::{
+    CommitPoint, Direction, Owner, Row, StateError, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskView,
+    backend::{Backend, BackendBatch},
+    dir::Occupied,
+    formats,
+    overlay::{self, Overlay},
+    range::KeyRange,
+};
+use crate::log::Batch;
+
+/// The stores of one task, or of the global tables of an instance. Belongs to one thread; others read through
+/// [`TaskStores::view`].
+///
+/// A commit interval goes: writes; [`freeze`](Self::freeze); changelog records from [`frozen`](Self::frozen) to the
+/// log, while the next interval's writes go on; [`commit`](Self::commit) once the log has them. Dropping the value keeps what is
+/// committed and forgets the rest.
+#[derive(Debug)]
+pub struct TaskStores {
+    owner: Owner,
+    specs: Arc<[StoreSpec]>,
+    live: Overlay,
+    frozen: Overlay,
+    committed: CommitPoint,
+    /// One row as the backend keeps it; reused.
+    row: Vec<u8>,
+    view: Arc<TaskView>,
+    // Dropped in this order: the database is closed before its directory is free.
+    backend: Arc<Backend>,
+    _occupied: Option<Occupied>,
+}
+
+/// The last uncommitted write of a key, for the changelog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dirty<'a> {
+    /// The store.
+    pub store: StoreId,
+    /// The serialized key.
+    pub key: &'a [u8],
+    /// The serialized value; `None` deletes the key.
+    pub value: Option<&'a [u8]>,
+    /// The timestamp of the changelog record, in ms since the epoch.
+    pub timestamp_ms: i64,
+}
+
+// === impl TaskStores ===
+
+impl TaskStores {
+    /// Opens the stores of a task: on disk where `settings` has a directory and the store is persistent, else in memory.
+    /// [`TaskStores::committed`] then says from where each store is to be restored.
+    ///
+    /// # Errors
+    /// [`StateError::AlreadyOpen`] when this process has them open; [`StateError::Open`] when the database does not open.
+    pub fn open(settings: &StateSettings, task: TaskId, specs: Arc<[StoreSpec]>) -> Result<Self, StateError> {
+        Self::open_as(settings, Owner::Task(task), specs)
+    }
+
+    /// Opens the stores of the global tables. Each is fed by [`TaskStores::restore`] from all partitions of its topic, and
+    /// no two by the same topic: the offsets are kept per partition as [`CommitPoint::positions`].
+    ///
+    /// # Errors
+    /// As [`TaskStores::open`].
+    pub fn open_global(settings: &StateSettings, specs: Arc<[StoreSpec]>) -> Result<Self, StateError> {
+        Self::open_as(settings, Owner::Global, specs)
+    }
+
+    fn open_as(settings: &StateSettings, owner: Owner, specs: Arc<[StoreSpec]>) -> Result<Self, StateError> {
+        let occupied = settings.dir.as_ref().map(|dir| dir.occupy(owner)).transpose()?;
+        let backend = Arc::new(Backend::open(settings, owner, &specs)?);
+        let view = Arc::new(TaskView::new(owner, Arc::clone(&specs), Arc::clone(&backend)));
+        if backend.rocks().is_some() {
+            let view: Weak<TaskView> = Arc::downgrade(&view);
+            settings.memory.register(view);
+        }
+        Ok(Self {
+            owner,
+            live: Overlay::new(specs.len()),
+            frozen: Overlay::new(specs.len()),
+            committed: backend.point(),
+            row: Vec::new(),
+            view,
+            specs,
+            backend,
+            _occupied: occupied,
+        })
+    }
+
+    /// Whose stores these are.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The stores, in the order of their [`StoreId`].
+    #[must_use]
+    pub fn specs(&self) -> &Arc<[StoreSpec]> {
+        &self.specs
+    }
+
+    // --- the task's own reads and writes ---
+
+    /// Reads a row as the task sees it, uncommitted writes included.
+    ///
+    /// # Errors
+    /// [`StateError::Database`] and [`StateError::Format`]; the task cannot go on.
+    pub fn read<R>(&self, store: StoreId, key: &[u8], f: impl FnOnce(Option<Row<'_>>) -> R) -> Result<R, StateError> {
+        if let Some(entry) = self.live.get(store, key).or_else(|| self.frozen.get(store, key)) {
+            return Ok(f(entry.row()));
+        }
+        let rows = RowReader::new(self.owner, &self.specs, store);
+        self.backend.get(store, key, |bytes| Ok(f(bytes.map(|bytes| rows.read(bytes)).transpose()?)))?
+    }
+
+    /// Sets the value of a key; `None` deletes it. Seen by this task at once and by others after the commit.
+    pub fn write(&mut self, store: StoreId, key: &[u8], value: Option<&[u8]>, timestamp_ms: i64) {
+        self.live.write(store, key, value, timestamp_ms);
+    }
+
+    /// Walks the rows of a range as the task sees them, in the order of their keys, until `f` breaks.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn scan<'k>(
+        &self,
+        store: StoreId,
+        range: impl RangeBounds<&'k [u8]>,
+        direction: Direction,
+        mut f: impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let Some(range) = KeyRange::new(&range) else { return Ok(()) };
+        let rows = RowReader::new(self.owner, &self.specs, store);
+        let mut uncommitted = overlay::merged(&self.live, &self.frozen, store, &range, direction);
+        let mut flow = ControlFlow::Continue(());
+        self.backend.scan(store, &range, direction, |key, bytes| {
+            // Uncommitted keys that come before this one, then this one: as it is uncommitted, if it is.
+            while let Some((before, entry)) = uncommitted.next_if(|(next, _)| direction.precedes(next, key)) {
+                flow = entry.row().map_or(ControlFlow::Continue(()), |row| f(before, row));
+                if flow.is_break() {
+                    return Ok(flow);
+                }
+            }
+            let row = match uncommitted.next_if(|(next, _)| *next == key) {
+                Some((_, entry)) => entry.row(),
+                None => Some(rows.read(bytes)?),
+            };
+            flow = row.map_or(ControlFlow::Continue(()), |row| f(key, row));
+            Ok(flow)
+        })?;
+        while flow.is_continue()
+            && let Some((key, entry)) = uncommitted.next()
+        {
+            flow = entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row));
+        }
+        Ok(())
+    }
+
+    // --- the commit ---
+
+    /// Memory of uncommitted writes, frozen ones included, in bytes.
+    #[must_use]
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.live.bytes() + self.frozen.bytes()
+    }
+
+    /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next.
+    ///
+    /// # Panics
+    /// When the interval before waits still: at most one commit is in flight.
+    pub fn freeze(&mut self) {
+        assert!(self.frozen.is_empty(), "{}: freeze before the frozen writes were committed or discarded", self.owner);
+        std::mem::swap(&mut self.live, &mut self.frozen);
+    }
+
+    /// The frozen writes, the last one of each key, by store and key. For the changelogs of stores that have one.
+    pub fn frozen(&self) -> impl Iterator<Item = Dirty<'_>> {
+        self.frozen.iter().map(|(store, key, entry)| Dirty {
+            store,
+            key,
+            value: entry.value(),
+            timestamp_ms: entry.timestamp_ms(),
+        })
+    }
+
+    /// Makes the frozen writes committed, at `point`: in one write with it, so that they are found together or not at all.
+    /// Offsets that `point` does not mention stay as they are.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]; nothing is committed then.
+    pub fn commit(&mut self, point: &CommitPoint) -> Result<(), StateError> {
+        let mut next = self.committed.clone();
+        next.advance(point);
+        if self.frozen.is_empty() && next == self.committed {
+            return Ok(());
+        }
+        let mut batch = self.backend.batch(self.frozen.bytes());
+        for (store, key, entry) in self.frozen.iter() {
+            put(&mut batch, &mut self.row, self.specs[store.index()].kind, store, key, entry.row());
+        }
+        batch.commit(&next)?;
+        self.committed = next;
+        self.frozen.clear();
+        Ok(())
+    }
+
+    /// Forgets all uncommitted writes, frozen ones too.
+    pub fn discard(&mut self) {
+        self.live.clear();
+        self.frozen.clear();
+    }
+
+    /// The point the backend is at: as found when opened, then as committed or restored.
+    #[must_use]
+    pub fn committed(&self) -> &CommitPoint {
+        &self.committed
+    }
+
+    // --- restore ---
+
+    /// Applies records of a changelog straight to the backend, together with the offset behind them. Records without a value
+    /// delete. `next_offset` becomes the store's changelog offset; for global tables, the position of the batch's partition.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]; nothing of the batch is applied then.
+    pub fn restore(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
+        let kind = self.specs[store.index()].kind;
+        let mut batch = self.backend.batch(records.bytes());
+        let mut without_key = 0;
+        for record in records.iter() {
+            let Some(key) = record.key else {
+                without_key += 1;
+                continue;
+            };
+            let row = record.value.map(|value| Row { value, timestamp_ms: record.timestamp_ms });
+            put(&mut batch, &mut self.row, kind, store, key, row);
+        }
+        if without_key > 0 {
+            let (owner, partition) = (self.owner, records.source());
+            tracing::warn!(%owner, %partition, records = without_key, "records without a key have no row: skipped");
+        }
+        let mut next = self.committed.clone();
+        match self.owner {
+            Owner::Task(_) => next.changelog_offsets.insert(store, next_offset),
+            Owner::Global => next.positions.insert(records.source().clone(), next_offset),
+        };
+        batch.commit(&next)?;
+        self.committed = next;
+        Ok(())
+    }
+
+    // --- readers and the end ---
+
+    /// Committed state, for queries and other threads. It may outlive these stores.
+    #[must_use]
+    pub fn view(&self) -> Arc<TaskView> {
+        Arc::clone(&self.view)
+    }
+
+    /// Writes to disk what is committed; waits for it. Only shortens a later restore after a crash.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]; what is committed stays so.
+    pub fn flush(&self) -> Result<(), StateError> {
+        self.backend.flush()
+    }
+
+    /// Flushes and closes: waits for running reads of views and refuses later ones. Afterwards, whatever this returns, the
+    /// same stores can be opened again.
+    ///
+    /// # Errors
+    /// [`StateError::Database`] when the flush fails: the state on disk is an earlier commit then.
+    pub fn close(self) -> Result<(), StateError> {
+        // Views go on reading meanwhile; they are closed by the drop.
+        self.flush()
+    }
+
+    #[cfg(test)]
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+}
+
+impl Drop for TaskStores {
+    fn drop(&mut self) {
+        self.view.close();
+        // From here on `backend` is the last reference: dropping it closes the database.
+        debug_assert_eq!(Arc::strong_count(&self.backend), 1, "views keep no reference beyond a read");
+    }
+}
+
+/// Adds a row to a batch in the form its kind has on disk. `buffer` is only reused memory.
+fn put(
+    batch: &mut BackendBatch<'_>,
+    buffer: &mut Vec<u8>,
+    kind: StoreKind,
+    store: StoreId,
+    key: &[u8],
+    row: Option<Row<'_>>,
+) {
+    let bytes = row.map(|row| {
+        buffer.clear();
+        formats::put_row(kind, buffer, row);
+        buffer.as_slice()
+    });
+    batch.write(store, key, bytes);
+}
+
+/// Reads rows of one store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowReader<'a> {
+    owner: Owner,
+    spec: &'a StoreSpec,
+}
+
+// === impl RowReader ===
+
+impl<'a> RowReader<'a> {
+    pub(super) fn new(owner: Owner, specs: &'a [StoreSpec], store: StoreId) -> Self {
+        Self { owner, spec: &specs[store.index()] }
+    }
+
+    pub(super) fn read<'r>(&self, bytes: &'r [u8]) -> Result<Row<'r>, StateError> {
+        formats::row(self.spec.kind, bytes).map_err(|reason| StateError::Format {
+            owner: self.owner,
+            what: format!("a row of store `{}`", self.spec.name),
+            reason,
+        })
+    }
+}

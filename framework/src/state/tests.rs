@@ -1,0 +1,340 @@
+//! The state engine on its backends.
+
+mod crash;
+mod model;
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::*;
+use crate::{
+    log::{Batch, BatchBuilder, TopicPartition},
+    serde::Format,
+};
+
+const TASK: TaskId = TaskId::new(0, 3);
+const A: StoreId = StoreId::new(0);
+const B: StoreId = StoreId::new(1);
+
+fn spec(name: &str, persistent: bool) -> StoreSpec {
+    StoreSpec {
+        name: name.into(),
+        kind: StoreKind::TimestampedKeyValue,
+        changelog: Some(format!("app-{name}-changelog").into()),
+        key_format: Format::Bytes,
+        value_format: Format::Bytes,
+        queryable: true,
+        persistent,
+    }
+}
+
+fn on_disk(state_dir: &Path) -> StateSettings {
+    let dir = StateDir::open(state_dir, "app").expect("a state directory of its own");
+    StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(8 << 20) }
+}
+
+fn open(settings: &StateSettings, names: &[&str]) -> Result<TaskStores, StateError> {
+    TaskStores::open(settings, TASK, names.iter().map(|name| spec(name, true)).collect())
+}
+
+fn point(changelogs: &[(StoreId, i64)], position: i64) -> CommitPoint {
+    CommitPoint {
+        changelog_offsets: changelogs.iter().copied().collect(),
+        positions: [(TopicPartition::new("in", TASK.partition), position)].into(),
+    }
+}
+
+/// The owned parts of a record: key, value, timestamp.
+type Rec<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, i64);
+
+fn batch(source: TopicPartition, records: &[Rec<'_>]) -> Batch {
+    let mut batch = BatchBuilder::new(source);
+    for ((key, value, timestamp_ms), offset) in records.iter().zip(0..) {
+        batch.push(offset, *timestamp_ms, *key, *value, []);
+    }
+    batch.build()
+}
+
+fn read(stores: &TaskStores, store: StoreId, key: &[u8]) -> Option<(Vec<u8>, i64)> {
+    stores.read(store, key, |row| row.map(|row| (row.value.to_vec(), row.timestamp_ms))).expect("a readable store")
+}
+
+fn commit_one(stores: &mut TaskStores, store: StoreId, key: &[u8], value: &[u8], at: i64) {
+    stores.write(store, key, Some(value), at);
+    stores.freeze();
+    stores.commit(&point(&[(store, at)], at)).expect("a writable store");
+}
+
+/// Runs `test` on a backend on disk and on one in memory.
+fn on_each_backend(test: impl Fn(&StateSettings)) {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    test(&on_disk(state_dir.path()));
+    test(&StateSettings::default());
+}
+
+#[test]
+fn a_write_is_seen_by_the_task_at_once_and_by_views_after_the_commit() {
+    on_each_backend(|settings| {
+        let mut stores = open(settings, &["a"]).expect("new stores");
+        let view = stores.view();
+        stores.write(A, b"k", Some(b"1"), 10);
+        assert_eq!(read(&stores, A, b"k"), Some((b"1".to_vec(), 10)));
+        stores.freeze();
+        stores.write(A, b"k", None, 20);
+        assert_eq!(read(&stores, A, b"k"), None, "the live write hides the frozen one");
+        assert_eq!(view.get(A, b"k").expect("an open view"), None);
+
+        let dirty: Vec<_> = stores.frozen().collect();
+        assert_eq!(dirty, [Dirty { store: A, key: b"k", value: Some(b"1"), timestamp_ms: 10 }]);
+        stores.commit(&point(&[(A, 1)], 5)).expect("a writable store");
+        assert_eq!(view.get(A, b"k").expect("an open view"), Some((b"1".to_vec(), 10)));
+        assert_eq!(read(&stores, A, b"k"), None, "the next interval's write still hides it");
+
+        stores.discard();
+        assert_eq!(read(&stores, A, b"k"), Some((b"1".to_vec(), 10)));
+        assert_eq!(stores.uncommitted_bytes(), 0);
+    });
+}
+
+#[test]
+fn restore_writes_rows_under_their_timestamps_and_deletes_where_there_is_no_value() {
+    on_each_backend(|settings| {
+        let mut stores = open(settings, &["a", "b"]).expect("new stores");
+        let source = TopicPartition::new("app-b-changelog", TASK.partition);
+        let records: [Rec<'_>; 5] = [
+            (Some(b"x"), Some(b"1"), 100),
+            (Some(b"y"), Some(b""), 101),
+            (Some(b"x"), None, 102),
+            (None, Some(b"lost"), 103),
+            (Some(b"z"), Some(b"3"), -1),
+        ];
+        stores.restore(B, &batch(source, &records), 42).expect("a writable store");
+        assert_eq!(read(&stores, B, b"x"), None);
+        assert_eq!(read(&stores, B, b"y"), Some((Vec::new(), 101)), "an empty value is a value");
+        assert_eq!(read(&stores, B, b"z"), Some((b"3".to_vec(), -1)));
+        assert_eq!(read(&stores, A, b"z"), None);
+        assert_eq!(stores.committed(), &CommitPoint { changelog_offsets: [(B, 42)].into(), ..Default::default() });
+    });
+}
+
+#[test]
+fn global_tables_keep_the_position_of_each_partition() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let specs: Arc<[StoreSpec]> = [spec("planes", true)].into();
+    let partition = |partition| TopicPartition::new("planes", partition);
+    let mut stores = TaskStores::open_global(&settings, Arc::clone(&specs)).expect("new stores");
+    stores.restore(A, &batch(partition(0), &[(Some(b"x"), Some(b"0"), 1)]), 7).expect("a writable store");
+    stores.restore(A, &batch(partition(1), &[(Some(b"y"), Some(b"1"), 2)]), 9).expect("a writable store");
+    stores.close().expect("a writable store");
+
+    let stores = TaskStores::open_global(&settings, specs).expect("closed before");
+    assert_eq!(stores.committed().positions, [(partition(0), 7), (partition(1), 9)].into());
+    assert_eq!(stores.committed().changelog_offsets, [].into());
+    assert_eq!(read(&stores, A, b"x"), Some((b"0".to_vec(), 1)));
+    assert_eq!(read(&stores, A, b"y"), Some((b"1".to_vec(), 2)));
+}
+
+#[test]
+fn a_store_that_leaves_the_topology_and_comes_back_goes_on_where_it_was() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let mut stores = open(&settings, &["a", "b"]).expect("new stores");
+    commit_one(&mut stores, A, b"k", b"in a", 1);
+    commit_one(&mut stores, B, b"k", b"in b", 2);
+    stores.close().expect("a writable store");
+
+    // Now `b` is the first store: offsets follow the name, not the index.
+    let mut stores = open(&settings, &["b"]).expect("closed before");
+    assert_eq!(stores.committed(), &point(&[(A, 2)], 2));
+    commit_one(&mut stores, A, b"k", b"in b again", 3);
+    stores.close().expect("a writable store");
+
+    let stores = open(&settings, &["a", "b", "c"]).expect("closed before");
+    assert_eq!(stores.committed(), &point(&[(A, 1), (B, 3)], 3));
+    assert_eq!(read(&stores, A, b"k"), Some((b"in a".to_vec(), 1)));
+    assert_eq!(read(&stores, B, b"k"), Some((b"in b again".to_vec(), 3)));
+}
+
+#[test]
+fn a_task_is_open_once_and_a_view_survives_it() {
+    on_each_backend(|settings| {
+        let mut stores = open(settings, &["a"]).expect("new stores");
+        commit_one(&mut stores, A, b"k", b"1", 1);
+        if settings.dir.is_some() {
+            let error = open(settings, &["a"]).expect_err("open already");
+            assert!(matches!(error, StateError::AlreadyOpen { owner: Owner::Task(TASK), .. }), "{error}");
+        }
+        let view = stores.view();
+        stores.close().expect("a writable store");
+        let closed = |error| matches!(error, StateError::Closed { owner: Owner::Task(TASK) });
+        assert!(closed(view.get(A, b"k").expect_err("closed")));
+        assert!(closed(view.get_with_position(A, b"k").expect_err("closed")));
+        assert!(closed(view.scan(A, .., 1, 1).expect_err("closed")));
+        assert!(closed(view.position().expect_err("closed")));
+        drop(open(settings, &["a"]).expect("closed before"));
+        open(settings, &["a"]).expect("dropped before");
+    });
+}
+
+/// Readers on other threads run into commits and into the close: no answer mixes two commits, none fails but as closed, and
+/// the stores can be opened again at once.
+#[test]
+fn views_answer_from_one_commit_until_the_close() {
+    const READERS: usize = 2;
+    const ANSWERS: usize = 5000;
+    on_each_backend(|settings| {
+        let mut stores = open(settings, &["a"]).expect("new stores");
+        commit_one(&mut stores, A, b"k", b"v", 0);
+        let (answers, closed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let readers = [(); READERS].map(|()| {
+                let (view, answers, closed) = (stores.view(), &answers, &closed);
+                scope.spawn(move || {
+                    loop {
+                        let was_closed = closed.load(Ordering::SeqCst);
+                        if !answers_from_one_commit(&view) {
+                            return;
+                        }
+                        assert!(!was_closed, "an answer after the close");
+                        answers.fetch_add(1, Ordering::SeqCst);
+                    }
+                })
+            });
+            let mut at = 0;
+            // A reader that has failed ends the test by its panic.
+            while answers.load(Ordering::SeqCst) < ANSWERS && !readers.iter().any(|reader| reader.is_finished()) {
+                at += 1;
+                commit_one(&mut stores, A, b"k", b"v", at);
+            }
+            stores.close().expect("a writable store");
+            closed.store(true, Ordering::SeqCst);
+            let stores = open(settings, &["a"]).expect("closed before");
+            if settings.dir.is_some() {
+                assert_eq!(stores.committed(), &point(&[(A, at)], at));
+            }
+        });
+    });
+}
+
+/// Reads in both ways; whether the view is still open.
+fn answers_from_one_commit(view: &TaskView) -> bool {
+    let (row, row_point) = match view.get_with_position(A, b"k") {
+        Err(StateError::Closed { .. }) => return false,
+        answer => answer.expect("only the close ends reads"),
+    };
+    let at = row.expect("never deleted").1;
+    assert_eq!(row_point, point(&[(A, at)], at));
+    let page = match view.scan(A, .., 10, 100) {
+        Err(StateError::Closed { .. }) => return false,
+        answer => answer.expect("only the close ends reads"),
+    };
+    let at = page.rows[0].timestamp_ms;
+    assert_eq!(page.point, point(&[(A, at)], at));
+    true
+}
+
+#[test]
+fn pages_are_bounded_and_say_whether_more_follows() {
+    on_each_backend(|settings| {
+        let mut stores = open(settings, &["a"]).expect("new stores");
+        for key in [b"a", b"b", b"c", b"d"] {
+            commit_one(&mut stores, A, key, b"12345", 1);
+        }
+        let view = stores.view();
+        let keys = |page: &Page| page.rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>();
+        let by_rows = view.scan(A, .., 3, usize::MAX).expect("an open view");
+        assert_eq!((keys(&by_rows), by_rows.more), (vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()], true));
+        let by_bytes = view.scan(A, .., usize::MAX, 12).expect("an open view");
+        assert_eq!((by_bytes.rows.len(), by_bytes.more), (2, true));
+        let one_at_least = view.scan(A, .., 0, 0).expect("an open view");
+        assert_eq!((one_at_least.rows.len(), one_at_least.more), (1, true));
+        let last: &[u8] = b"c";
+        let rest = view.scan(A, (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded), 3, usize::MAX);
+        let rest = rest.expect("an open view");
+        assert_eq!((keys(&rest), rest.more), (vec![b"d".to_vec()], false));
+        let none = view.scan(A, last..last, 3, usize::MAX).expect("an empty range is no error");
+        assert!(none.rows.is_empty() && !none.more);
+    });
+}
+
+#[test]
+fn a_database_that_does_not_open_is_named() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let mut stores = open(&settings, &["a"]).expect("new stores");
+    commit_one(&mut stores, A, b"k", b"1", 1);
+    stores.close().expect("a writable store");
+    let database = settings.dir.as_ref().expect("on disk").task_dir(TASK).join("rocksdb");
+    fs::write(database.join("CURRENT"), "MANIFEST-999999\n").expect("a writable file");
+
+    let message = open(&settings, &["a"]).expect_err("its manifest is gone").to_string();
+    assert!(message.contains("task 0_3") && message.contains(&database.display().to_string()), "{message}");
+    // The failed attempt holds nothing: once the directory is aside, the state is built anew.
+    fs::rename(&database, database.with_extension("aside")).expect("a writable directory");
+    assert_eq!(open(&settings, &["a"]).expect("a new database").committed(), &CommitPoint::default());
+}
+
+/// Only a writer makes RocksDB flush, and only its own database: without help, tasks that hold the shared memory and fall idle
+/// make a busy one flush with every commit.
+#[test]
+fn idle_tasks_give_their_write_buffers_to_a_busy_one() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = StateSettings { memory: MemoryBudget::new(32 << 20), ..on_disk(state_dir.path()) };
+    let open = |partition| {
+        let stores = TaskStores::open(&settings, TaskId::new(0, partition), [spec("a", true)].into());
+        stores.expect("new stores")
+    };
+    let tables = |stores: &TaskStores| stores.backend().rocks().expect("on disk").tables();
+    let idle: Vec<_> = (1..=8)
+        .map(|partition| {
+            let mut stores = open(partition);
+            for number in 0..1800_u64 {
+                stores.write(A, &number.to_be_bytes(), Some(&[7; 1000]), 1);
+            }
+            stores.freeze();
+            stores.commit(&point(&[(A, 1)], 1)).expect("a writable store");
+            stores
+        })
+        .collect();
+    let mut busy = open(0);
+    for at in 0..100 {
+        commit_one(&mut busy, A, b"k", b"v", at);
+    }
+    assert_eq!(tables(&busy), 0, "it holds next to nothing");
+    drop(idle);
+}
+
+#[test]
+fn a_stateless_task_leaves_no_directory() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let mut stores = open(&settings, &[]).expect("no stores");
+    stores.freeze();
+    stores.commit(&point(&[], 1)).expect("nothing to write");
+    stores.close().expect("nothing to flush");
+    assert_eq!(settings.dir.expect("on disk").tasks().expect("a readable directory"), []);
+}
+
+#[test]
+#[should_panic(expected = "task 0_3: freeze before the frozen writes")]
+fn only_one_interval_is_frozen() {
+    let mut stores = open(&StateSettings::default(), &["a"]).expect("new stores");
+    stores.write(A, b"k", Some(b"1"), 1);
+    stores.freeze();
+    stores.freeze();
+}
+
+#[test]
+fn a_view_is_for_all_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<TaskView>();
+    shared::<StateSettings>();
+}
