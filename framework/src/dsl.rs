@@ -1,0 +1,46 @@
+//! The language in which a topology is written: [`Stream`], [`Table`], [`GlobalTable`], [`Grouped`].
+//!
+//! ```
+//! use millpond::{Serdes, Topology};
+//!
+//! let topology = Topology::builder("words");
+//! topology
+//!     .stream("lines", Serdes::<Option<String>, String>::default())
+//!     .flat_map_values(|_, line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+//!     .group_by(|_, word| word.clone())
+//!     .count()
+//!     .materialized("words")
+//!     .queryable();
+//! let topology = topology.build()?;
+//! # Ok::<(), millpond::TopologyError>(())
+//! ```
+//!
+//! * Functions take references to key and value, and return what is new. They are `Send + Sync`: each task uses them.
+//! * Nulls are in the types (see [`crate::serde`]): a stream whose keys or values may be null says so with `Option`. The rows of
+//!   tables are never null; a table read as a stream has `Option` values, where `None` says that the row was deleted.
+//! * Where an operation changes keys, the next one that needs a record to be where its key belongs sends the records through a
+//!   repartition topic; nothing has to be said about it.
+//! * Only what is named with `materialized` keeps its name for sure when the topology changes; only that can be made
+//!   `queryable`.
+
+mod builder;
+mod global_table;
+mod grouped;
+mod key;
+mod stream;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    builder::{Topics, TopologyBuilder},
+    global_table::{GlobalTable, MaterializedGlobal},
+    grouped::Grouped,
+    key::KeyOf,
+    stream::Stream,
+    table::{Materialized, Table},
+};
+
+/// Handles point into the graph of their topology.
+const OTHER_TOPOLOGY: &str = "both sides of a join must be of one topology";

@@ -1,0 +1,98 @@
+//! Where a topology begins: its sources.
+
+use std::{cell::RefCell, fmt, sync::Arc};
+
+use super::{GlobalTable, Stream, Table, global_table, stream, table};
+use crate::{
+    serde::{Data, Serdes},
+    topology::{
+        Topology, TopologyError,
+        graph::{Graph, TopicRef},
+    },
+};
+
+/// A topology that is being written. Streams and tables borrow it, so that nothing can be added when it is built.
+pub struct TopologyBuilder {
+    name: Arc<str>,
+    graph: RefCell<Graph>,
+}
+
+/// Topics that are read as one stream: a name, or several.
+pub trait Topics {
+    /// Their names.
+    fn names(self) -> Vec<Arc<str>>;
+}
+
+// === impl Topology ===
+
+impl Topology {
+    /// A topology without anything in it.
+    #[must_use]
+    pub fn builder(name: &str) -> TopologyBuilder {
+        TopologyBuilder { name: name.into(), graph: RefCell::default() }
+    }
+}
+
+// === impl TopologyBuilder ===
+
+impl TopologyBuilder {
+    /// Reads a topic, or several as one, as a stream: each record stands for itself.
+    ///
+    /// A null where the type has none counts as a record that cannot be read.
+    pub fn stream<K: Data, V: Data>(&self, topics: impl Topics, serdes: Serdes<K, V>) -> Stream<'_, K, V> {
+        stream::source(&self.graph, topics.names().into_iter().map(TopicRef::External).collect(), serdes)
+    }
+
+    /// Reads a topic as a table: a record replaces the row of its key, a null value deletes it. Records without a key
+    /// are left out.
+    pub fn table<K: Data, V: Data>(&self, topic: &str, serdes: Serdes<K, V>) -> Table<'_, K, V> {
+        table::source(&self.graph, topic, serdes)
+    }
+
+    /// Reads a topic as a table that every instance has whole, whatever its partitions. Tasks start when it is caught up.
+    pub fn global_table<K: Data, V: Data>(&self, topic: &str, serdes: Serdes<K, V>) -> GlobalTable<'_, K, V> {
+        global_table::source(&self.graph, topic, serdes)
+    }
+
+    /// The finished topology.
+    ///
+    /// # Errors
+    ///
+    /// When names are given twice or are impossible, when topics are read in ways that do not agree, or when nothing is
+    /// read at all.
+    pub fn build(self) -> Result<Topology, TopologyError> {
+        Topology::new(self.name, self.graph.into_inner())
+    }
+}
+
+impl fmt::Debug for TopologyBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopologyBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+// === impl Topics ===
+
+impl Topics for &str {
+    fn names(self) -> Vec<Arc<str>> {
+        vec![self.into()]
+    }
+}
+
+impl Topics for &String {
+    fn names(self) -> Vec<Arc<str>> {
+        vec![self.as_str().into()]
+    }
+}
+
+impl<const N: usize> Topics for [&str; N] {
+    fn names(self) -> Vec<Arc<str>> {
+        self.map(Arc::from).to_vec()
+    }
+}
+
+impl Topics for &[String] {
+    fn names(self) -> Vec<Arc<str>> {
+        self.iter().map(|name| name.as_str().into()).collect()
+    }
+}

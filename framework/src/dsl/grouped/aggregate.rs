@@ -1,0 +1,97 @@
+//! `aggregate`, `count`.
+
+use std::sync::Arc;
+
+use super::Grouped;
+use crate::{
+    dsl::Table,
+    processor::{Change, Children, Context, DropReason, Node, ProcessError, Record, TimestampedStore},
+    serde::{Data, is_null},
+    topology::Factory,
+};
+
+/// Folds each record into the row of its key.
+struct Aggregate<K, A, I, F> {
+    store: TimestampedStore<K, A>,
+    initializer: Arc<I>,
+    aggregator: Arc<F>,
+    sends_old: bool,
+    children: Children<K, Change<A>>,
+}
+
+impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
+    /// How many records each key has. Records without key or value are left out (dropped).
+    pub fn count(&self) -> Table<'t, K, i64> {
+        self.aggregate_as("count", || 0, |_, _, count: i64| count + 1)
+    }
+
+    /// Folds the records of each key: `aggregator` takes key, value and the aggregate so far (that of `initializer` when
+    /// there is none) and gives the new one, or `None` to delete it. Records without key or value are left out (dropped).
+    pub fn aggregate<A, R, I, F>(&self, initializer: I, aggregator: F) -> Table<'t, K, A>
+    where
+        A: Data,
+        R: Into<Option<A>>,
+        I: Fn() -> A + Send + Sync + 'static,
+        F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
+    {
+        self.aggregate_as("aggregate", initializer, aggregator)
+    }
+
+    fn aggregate_as<A, R, I, F>(&self, operator: &'static str, initializer: I, aggregator: F) -> Table<'t, K, A>
+    where
+        A: Data,
+        R: Into<Option<A>>,
+        I: Fn() -> A + Send + Sync + 'static,
+        F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
+    {
+        let (initializer, aggregator) = (Arc::new(initializer), Arc::new(aggregator));
+        let factory = Factory::node::<K, V, _>(move |task, id| Aggregate {
+            store: task.own_store(id),
+            initializer: Arc::clone(&initializer),
+            aggregator: Arc::clone(&aggregator),
+            sends_old: task.sends_old(id),
+            children: task.children(id),
+        });
+        self.aggregated(operator, factory)
+    }
+}
+
+// === impl Aggregate ===
+
+impl<K, V, A, R, I, F> Node<K, V> for Aggregate<K, A, I, F>
+where
+    K: Data,
+    V: Data,
+    A: Data,
+    R: Into<Option<A>>,
+    I: Fn() -> A,
+    F: Fn(&K, &V, A) -> R,
+{
+    fn push(&mut self, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError> {
+        if let Some(reason) = missing(&record) {
+            ctx.drop_record(reason);
+            return Ok(());
+        }
+        let mut row = self.store.entry(&record.key)?;
+        let (before, timestamp_ms) = match row.read(ctx)? {
+            Some((before, timestamp_ms)) => (before, record.timestamp_ms.max(timestamp_ms)),
+            None => ((self.initializer)(), record.timestamp_ms),
+        };
+        // The old value of a new row is the initializer's, as in Kafka Streams.
+        let old = self.sends_old.then(|| before.clone());
+        let new = (self.aggregator)(&record.key, &record.value, before).into().filter(|new| !is_null(new));
+        row.write(ctx, new.as_ref(), timestamp_ms)?;
+        self.children.forward(ctx, record.with_value(Change { new, old }).at(timestamp_ms))
+    }
+}
+
+/// Why a record cannot be aggregated, if it cannot.
+pub(super) fn missing<K: Data, V: Data>(record: &Record<K, V>) -> Option<DropReason> {
+    if is_null(&record.key) {
+        Some(DropReason::NullKey)
+    } else if is_null(&record.value) {
+        Some(DropReason::NullValue)
+    } else {
+        None
+    }
+}

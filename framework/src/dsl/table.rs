@@ -1,0 +1,85 @@
+//! Tables.
+
+mod filter;
+mod join;
+mod lookup;
+mod map_values;
+mod materialized;
+mod source;
+mod to_stream;
+
+use std::{cell::RefCell, fmt, sync::Arc};
+
+use self::lookup::StoredRows;
+pub use self::materialized::Materialized;
+pub(super) use self::{
+    lookup::{Lookup, Rows},
+    source::source,
+};
+use crate::{
+    serde::{Data, Serdes},
+    topology::graph::{Graph, NodeId},
+};
+
+/// A table: the latest value of each key, kept up to date by the changes of what it is made of. Cheap to clone; it can be
+/// used any number of times.
+///
+/// Its rows are kept in a store only where that is needed, or where it is given a name with [`Table::materialized`].
+pub struct Table<'t, K, V> {
+    graph: &'t RefCell<Graph>,
+    node: NodeId,
+    serdes: Serdes<K, V>,
+    rows: Rows<K, V>,
+}
+
+// === impl Table ===
+
+impl<'t, K: Data, V: Data> Table<'t, K, V> {
+    /// The same table with other serdes for its rows, and for streams made of it.
+    #[must_use]
+    pub fn with_serdes(self, serdes: Serdes<K, V>) -> Self {
+        self.graph.borrow_mut().set_serdes(self.node, serdes.clone());
+        Self { serdes, ..self }
+    }
+
+    /// A table that has a store whenever its rows are looked up.
+    pub(super) fn stored(graph: &'t RefCell<Graph>, node: NodeId, serdes: Serdes<K, V>) -> Self {
+        let rows: Rows<K, V> = Arc::new(move |task| Box::new(StoredRows(task.own_store(node))));
+        Self { graph, node, serdes, rows }
+    }
+
+    /// A table whose rows are those of its store when it has one, and are made of those of other tables when not.
+    fn derived(graph: &'t RefCell<Graph>, node: NodeId, serdes: Serdes<K, V>, rows: Rows<K, V>) -> Self {
+        let rows: Rows<K, V> = Arc::new(move |task| match task.store(node) {
+            Some(store) => Box::new(StoredRows(store)),
+            None => rows(task),
+        });
+        Self { graph, node, serdes, rows }
+    }
+
+    pub(super) fn graph(&self) -> &'t RefCell<Graph> {
+        self.graph
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// How a task gets at the rows, which can be looked up from now on.
+    pub(super) fn readable(&self) -> Rows<K, V> {
+        self.graph.borrow_mut().make_readable(self.node);
+        Arc::clone(&self.rows)
+    }
+}
+
+impl<K, V> Clone for Table<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { graph: self.graph, node: self.node, serdes: self.serdes.clone(), rows: Arc::clone(&self.rows) }
+    }
+}
+
+impl<K, V> fmt::Debug for Table<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("node", &self.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,51 @@
+//! `materialized`, `queryable`.
+
+use std::ops::Deref;
+
+use super::Table;
+use crate::serde::Data;
+
+/// A table with a name, whose rows are kept in a store of this name. It is used like the [`Table`] that it is.
+#[derive(Debug, Clone)]
+pub struct Materialized<'t, K, V>(Table<'t, K, V>);
+
+impl<'t, K: Data, V: Data> Table<'t, K, V> {
+    /// Keeps the rows in a store of this name. Its changelog is `<application id>-<name>-changelog`.
+    pub fn materialized(self, name: &str) -> Materialized<'t, K, V> {
+        self.graph.borrow_mut().name_store(self.node, name.into());
+        Materialized(self)
+    }
+}
+
+// === impl Materialized ===
+
+impl<'t, K: Data, V: Data> Materialized<'t, K, V> {
+    /// Lets the REST interface read the store.
+    ///
+    /// A table without a name cannot be queried:
+    ///
+    /// ```compile_fail,E0599
+    /// use millpond::{Serdes, Topology};
+    ///
+    /// let topology = Topology::builder("words");
+    /// topology.stream("words", Serdes::<String, String>::default()).group_by_key().count().queryable();
+    /// ```
+    pub fn queryable(self) -> Table<'t, K, V> {
+        self.0.graph.borrow_mut().keep(self.0.node).queryable();
+        self.0
+    }
+}
+
+impl<'t, K, V> Deref for Materialized<'t, K, V> {
+    type Target = Table<'t, K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'t, K, V> From<Materialized<'t, K, V>> for Table<'t, K, V> {
+    fn from(materialized: Materialized<'t, K, V>) -> Self {
+        materialized.0
+    }
+}

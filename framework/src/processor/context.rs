@@ -1,0 +1,152 @@
+//! What the nodes of a task share.
+
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
+
+use super::{DropReason, Dropped, Globals, Output, ProcessError};
+use crate::{
+    log::{Headers, RecordRef},
+    state::{TaskId, TaskStores},
+};
+
+/// The surroundings of a task's nodes: stores, global tables, output, time, and the position of the source record.
+pub struct Context {
+    task: TaskId,
+    stores: TaskStores,
+    globals: Arc<Globals>,
+    output: Rc<RefCell<dyn Output>>,
+    topic: Arc<str>,
+    offset: i64,
+    stream_time_ms: i64,
+    wall_clock_ms: i64,
+    dropped: Dropped,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// The stream time of a task that has seen no record.
+    pub const NO_STREAM_TIME: i64 = -1;
+
+    /// The context of a task that has seen no record yet.
+    #[must_use]
+    pub fn new(task: TaskId, stores: TaskStores, globals: Arc<Globals>, output: Rc<RefCell<dyn Output>>) -> Self {
+        Self {
+            task,
+            stores,
+            globals,
+            output,
+            topic: Arc::from(""),
+            offset: -1,
+            stream_time_ms: Self::NO_STREAM_TIME,
+            wall_clock_ms: 0,
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// The task's stores.
+    #[must_use]
+    pub fn stores(&self) -> &TaskStores {
+        &self.stores
+    }
+
+    /// The task's stores, to write or commit them.
+    pub fn stores_mut(&mut self) -> &mut TaskStores {
+        &mut self.stores
+    }
+
+    /// Gives the stores back when the task ends.
+    #[must_use]
+    pub fn into_stores(self) -> TaskStores {
+        self.stores
+    }
+
+    /// The global tables.
+    #[must_use]
+    pub fn globals(&self) -> &Globals {
+        &self.globals
+    }
+
+    /// Writes a record to a topic (by its full name).
+    ///
+    /// # Errors
+    ///
+    /// See [`Output::send`].
+    pub fn send(
+        &mut self,
+        topic: &Arc<str>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError> {
+        self.output.borrow_mut().send(topic, key, value, timestamp_ms, headers)
+    }
+
+    /// The topic of the source record; empty before the first.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The offset of the source record; -1 before the first.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// The largest timestamp of all source records of this task, in ms since the epoch; [`Self::NO_STREAM_TIME`] before
+    /// the first.
+    #[must_use]
+    pub fn stream_time_ms(&self) -> i64 {
+        self.stream_time_ms
+    }
+
+    /// Wall-clock time in ms since the epoch, as of the last [`Context::set_wall_clock_ms`].
+    #[must_use]
+    pub fn wall_clock_ms(&self) -> i64 {
+        self.wall_clock_ms
+    }
+
+    /// Tells the wall-clock time, in ms since the epoch. The runtime does so once per round, not per record.
+    pub fn set_wall_clock_ms(&mut self, now_ms: i64) {
+        self.wall_clock_ms = now_ms;
+    }
+
+    /// How many records were left out so far.
+    #[must_use]
+    pub fn dropped(&self) -> &Dropped {
+        &self.dropped
+    }
+
+    /// Counts a record that an operator leaves out.
+    pub fn drop_record(&mut self, reason: DropReason) {
+        self.dropped.add(reason);
+    }
+
+    /// Takes over the position and time of the next source record.
+    pub(crate) fn begin(&mut self, topic: &Arc<str>, record: &RecordRef<'_>) {
+        if !Arc::ptr_eq(&self.topic, topic) {
+            self.topic = Arc::clone(topic);
+        }
+        self.offset = record.offset;
+        self.stream_time_ms = self.stream_time_ms.max(record.timestamp_ms);
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("task", &self.task)
+            .field("topic", &self.topic)
+            .field("offset", &self.offset)
+            .field("stream_time_ms", &self.stream_time_ms)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! Records that operators leave out, by reason.
+
+use std::fmt;
+
+/// Why an operator left a record out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The operator needs a key, the record has none.
+    NullKey,
+    /// The operator needs a value, the record has none.
+    NullValue,
+}
+
+/// How many records a task left out since it was started, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped([u64; DropReason::ALL.len()]);
+
+// === impl DropReason ===
+
+impl DropReason {
+    /// All reasons.
+    pub const ALL: [Self; 2] = [Self::NullKey, Self::NullValue];
+
+    /// The reason as the value of a metric's label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NullKey => "null_key",
+            Self::NullValue => "null_value",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+// === impl Dropped ===
+
+impl Dropped {
+    /// How many for this reason.
+    #[must_use]
+    pub fn count(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(super) fn add(&mut self, reason: DropReason) {
+        self.0[reason as usize] += 1;
+    }
+}

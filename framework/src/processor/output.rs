@@ -1,0 +1,23 @@
+//! Where sinks write to.
+
+use std::sync::Arc;
+
+use super::ProcessError;
+use crate::log::Headers;
+
+/// Takes the records that sinks write. Implemented by the runtime over the worker's producer.
+pub trait Output {
+    /// Writes a record to a topic, in the partition that belongs to the key (murmur2).
+    ///
+    /// # Errors
+    ///
+    /// When the log refuses the record; failures that come later are found at the commit.
+    fn send(
+        &mut self,
+        topic: &Arc<str>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError>;
+}

@@ -1,0 +1,5 @@
+//! Tools for tests of what is built with this crate.
+
+mod driver;
+
+pub use self::driver::{DriverError, TestRecord, TestTopic, TopologyTestDriver};

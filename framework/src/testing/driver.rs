@@ -1,0 +1,255 @@
+//! A topology without a log: records in, records out, one at a time.
+
+mod collector;
+mod globals;
+mod records;
+mod task;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+pub use self::records::{TestRecord, TestTopic};
+use self::{collector::Collector, globals::GlobalTables, task::DriverTask};
+use crate::{
+    processor::{ProcessError, Record},
+    serde::{SerdeError, Serdes},
+    state::{StateError, StateSettings},
+    topology::{Resolved, StoreLocation, Topology, TopologyError},
+};
+
+/// Runs a topology record by record: in memory, in one thread, with one partition per topic and so one task per
+/// sub-topology.
+///
+/// It uses the nodes and the state engine that the runtime uses. A record is processed to the end before the next one: depth first
+/// through its sub-topology, then what that wrote to topics that the topology reads, and so on; each of these steps is
+/// committed by itself.
+///
+/// ```
+/// use millpond::{Serdes, Topology, testing::{TestTopic, TopologyTestDriver}};
+///
+/// let topology = Topology::builder("shout");
+/// topology.stream("said", Serdes::<String, String>::default()).map_values(|_, said| said.to_uppercase()).to("shouted");
+/// let mut driver = TopologyTestDriver::new(&topology.build()?)?;
+///
+/// let said = TestTopic::<String, String>::new("said", Serdes::default());
+/// let shouted = TestTopic::<String, String>::new("shouted", Serdes::default());
+/// driver.pipe(&said, &"me".to_owned(), &"hello".to_owned(), 0)?;
+/// assert_eq!(driver.read(&shouted)?[0].value, "HELLO");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TopologyTestDriver {
+    resolved: Resolved,
+    /// By sub-topology.
+    tasks: Vec<DriverTask>,
+    globals: GlobalTables,
+    /// The sub-topology that reads a topic, and which of its sources it is.
+    readers: BTreeMap<Arc<str>, (usize, usize)>,
+    /// How many records each topic has got.
+    offsets: BTreeMap<Arc<str>, i64>,
+    collector: Rc<RefCell<Collector>>,
+    /// Records that were written to topics that are read, by topic.
+    waiting: BTreeMap<Arc<str>, VecDeque<TestRecord>>,
+    /// Records that were written to topics, internal ones excluded.
+    outputs: VecDeque<TestRecord>,
+}
+
+/// What can go wrong in a driver.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// The topology cannot be run.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// A record could not be processed. Nothing of it was committed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The state failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A test record cannot be written or read with the serdes given.
+    #[error(transparent)]
+    Serde(#[from] SerdeError),
+    /// The topology does not read this topic.
+    #[error("the topology does not read topic `{topic}`")]
+    UnknownTopic {
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// The topology has no such store.
+    #[error("the topology has no store `{store}`")]
+    UnknownStore {
+        /// The store.
+        store: String,
+    },
+}
+
+// === impl TopologyTestDriver ===
+
+impl TopologyTestDriver {
+    /// A driver of a topology that has seen no record. The application id is the topology's name.
+    ///
+    /// # Errors
+    ///
+    /// When the state in memory cannot be opened.
+    pub fn new(topology: &Topology) -> Result<Self, DriverError> {
+        let resolved = topology.resolve(topology.name());
+        let collector = Rc::new(RefCell::new(Collector::default()));
+        let settings = StateSettings::default();
+        let globals = GlobalTables::open(&settings, &resolved)?;
+        let tasks = resolved.sub_topologies.iter().map(|sub_topology| {
+            DriverTask::open(&settings, &resolved, sub_topology, globals.view(), Rc::clone(&collector))
+        });
+        let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+        let mut readers = BTreeMap::new();
+        for (task, sub_topology) in resolved.sub_topologies.iter().enumerate() {
+            let sources = sub_topology.sources.iter().enumerate();
+            readers.extend(sources.map(|(source, topic)| (Arc::clone(topic), (task, source))));
+        }
+        Ok(Self {
+            tasks,
+            globals,
+            readers,
+            resolved,
+            collector,
+            offsets: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// Processes a record to the end. `timestamp_ms` is ms since the epoch.
+    ///
+    /// # Errors
+    ///
+    /// When the topic is not read, or when the record cannot be written, read or processed.
+    pub fn pipe<K: 'static, V: 'static>(
+        &mut self,
+        topic: &TestTopic<K, V>,
+        key: &K,
+        value: &V,
+        timestamp_ms: i64,
+    ) -> Result<(), DriverError> {
+        let record = topic.record(key, value, timestamp_ms)?;
+        self.pipe_bytes(record)
+    }
+
+    /// Processes a record of bytes to the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`TopologyTestDriver::pipe`].
+    pub fn pipe_bytes(&mut self, record: TestRecord) -> Result<(), DriverError> {
+        let mut next = Some(record);
+        while let Some(record) = next {
+            if let Err(error) = self.step(&record) {
+                self.waiting.clear();
+                return Err(error);
+            }
+            next = self.next_waiting();
+        }
+        Ok(())
+    }
+
+    /// Takes the records that were written to a topic since they were last taken.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read with the topic's serdes.
+    pub fn read<K: 'static, V: 'static>(&mut self, topic: &TestTopic<K, V>) -> Result<Vec<Record<K, V>>, DriverError> {
+        let (taken, left) = self.outputs.drain(..).partition(|record| record.topic == *topic.name());
+        self.outputs = left;
+        let taken: VecDeque<TestRecord> = taken;
+        Ok(taken.iter().map(|record| topic.read(record)).collect::<Result<_, _>>()?)
+    }
+
+    /// Takes the records that were written to any topic, in the order in which they were written.
+    pub fn outputs(&mut self) -> Vec<TestRecord> {
+        self.outputs.drain(..).collect()
+    }
+
+    /// The rows of a store, global ones included, in the order of the bytes of their keys: key, value and timestamp in ms.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such store, or a row cannot be read with these serdes.
+    pub fn rows<K: 'static, V: 'static>(
+        &self,
+        store: &str,
+        serdes: &Serdes<K, V>,
+    ) -> Result<Vec<(K, V, i64)>, DriverError> {
+        let rows = match self.resolved.store(store) {
+            Some(StoreLocation::Tasks { sub_topology, id, .. }) => self.tasks[sub_topology as usize].rows(id)?,
+            Some(StoreLocation::Global { id, .. }) => self.globals.rows(id)?,
+            None => return Err(DriverError::UnknownStore { store: store.to_owned() }),
+        };
+        let read = |(key, value, timestamp_ms): (Vec<u8>, Vec<u8>, i64)| {
+            let key = serdes.key().deserialize(Some(&key))?;
+            Ok((key, serdes.value().deserialize(Some(&value))?, timestamp_ms))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// How many records operators left out so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.tasks.iter().map(DriverTask::dropped).sum::<u64>() + self.globals.dropped()
+    }
+
+    /// Lets wall-clock time pass. It stands at 0 at first.
+    pub fn advance_wall_clock(&mut self, by: Duration) {
+        self.tasks.iter_mut().for_each(|task| task.advance_wall_clock(by));
+    }
+
+    /// One record through its sub-topology, and the commit.
+    fn step(&mut self, record: &TestRecord) -> Result<(), DriverError> {
+        let topic = &record.topic;
+        let reader = self.readers.get(topic).copied();
+        if reader.is_none() && !self.globals.read(topic) {
+            return Err(DriverError::UnknownTopic { topic: Arc::clone(topic) });
+        }
+        let offset = self.offsets.entry(Arc::clone(topic)).or_default();
+        let this = *offset;
+        *offset += 1;
+        self.globals.process(record, this)?;
+        if let Some((task, source)) = reader {
+            let processed = self.tasks[task].process(source, record, this);
+            let written = self.collector.borrow_mut().take();
+            processed?;
+            written.into_iter().for_each(|record| self.written(record));
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, record: TestRecord) {
+        if self.readers.contains_key(&record.topic) || self.globals.read(&record.topic) {
+            self.waiting.entry(Arc::clone(&record.topic)).or_default().push_back(record.clone());
+        }
+        if !self.is_internal(&record.topic) {
+            self.outputs.push_back(record);
+        }
+    }
+
+    fn is_internal(&self, topic: &Arc<str>) -> bool {
+        self.resolved.sub_topologies.iter().any(|sub_topology| sub_topology.repartition_topics.contains(topic))
+    }
+
+    /// Of the topics with waiting records, the first record of the one whose first record is the oldest.
+    fn next_waiting(&mut self) -> Option<TestRecord> {
+        let fronts = self.waiting.iter().filter_map(|(topic, records)| Some((records.front()?.timestamp_ms, topic)));
+        let (_, topic) = fronts.min()?;
+        let topic = Arc::clone(topic);
+        self.waiting.get_mut(&topic)?.pop_front()
+    }
+}
+
+impl fmt::Debug for TopologyTestDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopologyTestDriver").field("topology", &self.resolved).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,41 @@
+//! The output of a driver's tasks.
+
+use std::sync::Arc;
+
+use super::TestRecord;
+use crate::{
+    log::Headers,
+    processor::{Output, ProcessError},
+};
+
+/// Keeps what is written while one record is processed.
+#[derive(Debug, Default)]
+pub(super) struct Collector(Vec<TestRecord>);
+
+// === impl Collector ===
+
+impl Collector {
+    pub(super) fn take(&mut self) -> Vec<TestRecord> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Output for Collector {
+    fn send(
+        &mut self,
+        topic: &Arc<str>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError> {
+        self.0.push(TestRecord {
+            topic: Arc::clone(topic),
+            key: key.map(<[u8]>::to_vec),
+            value: value.map(<[u8]>::to_vec),
+            timestamp_ms,
+            headers: headers.clone(),
+        });
+        Ok(())
+    }
+}

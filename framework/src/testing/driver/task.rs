@@ -1,0 +1,102 @@
+//! A task of a driver.
+
+use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow, rc::Rc, sync::Arc, time::Duration};
+
+use super::{Collector, DriverError, TestRecord};
+use crate::{
+    log::{RecordRef, TopicPartition},
+    processor::{Context, Globals},
+    state::{CommitPoint, Direction, StateError, StateSettings, StoreId, TaskId, TaskStores},
+    topology::{Processors, Resolved, SubTopology},
+};
+
+/// Keys, values and timestamps.
+pub(super) type Rows = Vec<(Vec<u8>, Vec<u8>, i64)>;
+
+/// The task of partition 0 of a sub-topology.
+#[derive(Debug)]
+pub(super) struct DriverTask {
+    processors: Processors,
+    ctx: Context,
+    /// Records that the changelogs would have.
+    changelogs: BTreeMap<StoreId, i64>,
+}
+
+// === impl DriverTask ===
+
+impl DriverTask {
+    pub(super) fn open(
+        settings: &StateSettings,
+        resolved: &Resolved,
+        sub_topology: &SubTopology,
+        globals: Arc<Globals>,
+        output: Rc<RefCell<Collector>>,
+    ) -> Result<Self, DriverError> {
+        let id = TaskId::new(sub_topology.id, 0);
+        let stores = TaskStores::open(settings, id, Arc::clone(&sub_topology.stores))?;
+        let processors = resolved.instantiate(sub_topology.id)?;
+        Ok(Self { processors, ctx: Context::new(id, stores, globals, output), changelogs: BTreeMap::new() })
+    }
+
+    /// Processes a record and commits what it has changed; after an error, nothing has changed.
+    pub(super) fn process(&mut self, source: usize, record: &TestRecord, offset: i64) -> Result<(), DriverError> {
+        let processed = self.processors.process(&mut self.ctx, source, record.at(offset), record.headers.clone());
+        match processed {
+            Ok(()) => Ok(self.commit(record, offset)?),
+            Err(error) => {
+                self.ctx.stores_mut().discard();
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) fn rows(&self, store: StoreId) -> Result<Rows, StateError> {
+        rows(self.ctx.stores(), store)
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.ctx.dropped().total()
+    }
+
+    pub(super) fn advance_wall_clock(&mut self, by: Duration) {
+        let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.ctx.set_wall_clock_ms(self.ctx.wall_clock_ms().saturating_add(by_ms));
+    }
+
+    fn commit(&mut self, record: &TestRecord, offset: i64) -> Result<(), StateError> {
+        let stores = self.ctx.stores_mut();
+        stores.freeze();
+        for dirty in stores.frozen() {
+            *self.changelogs.entry(dirty.store).or_default() += 1;
+        }
+        stores.commit(&CommitPoint {
+            changelog_offsets: self.changelogs.clone(),
+            positions: BTreeMap::from([(TopicPartition::new(Arc::clone(&record.topic), 0), offset + 1)]),
+        })
+    }
+}
+
+// === impl TestRecord ===
+
+impl TestRecord {
+    /// The record at an offset.
+    pub(super) fn at(&self, offset: i64) -> RecordRef<'_> {
+        RecordRef {
+            offset,
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: self.headers.as_ref(),
+        }
+    }
+}
+
+/// All rows of a store.
+pub(super) fn rows(stores: &TaskStores, store: StoreId) -> Result<Rows, StateError> {
+    let mut rows = Vec::new();
+    stores.scan(store, .., Direction::Forward, |key, row| {
+        rows.push((key.to_vec(), row.value.to_vec(), row.timestamp_ms));
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}

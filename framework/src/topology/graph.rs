@@ -1,0 +1,203 @@
+//! The graph that the DSL builds: nodes, tables, stores, repartition topics, global tables.
+
+mod build;
+mod tables;
+mod walk;
+
+use std::{
+    any::{Any, TypeId},
+    sync::Arc,
+};
+
+use super::Factory;
+use crate::{serde::Format, state::StoreKind};
+
+/// A node by its place in the graph. Parents have lower ids than their children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeId(usize);
+
+/// A store by its place in the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct StoreIndex(usize);
+
+/// A repartition topic by its place in the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RepartitionIndex(usize);
+
+/// A global table by its place in the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct GlobalIndex(usize);
+
+/// Everything the DSL was told.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub(super) nodes: Vec<GraphNode>,
+    pub(super) stores: Vec<StoreDef>,
+    pub(super) repartitions: Vec<RepartitionDef>,
+    pub(super) globals: Vec<GlobalDef>,
+    /// Pairs of nodes whose source topics must be co-partitioned.
+    pub(super) joins: Vec<(NodeId, NodeId)>,
+}
+
+/// A node: what it does, and how it is made for a task.
+pub(crate) struct GraphNode {
+    pub(super) role: Role,
+    /// Its part of the name; see [`super::names`].
+    pub(super) operator: &'static str,
+    /// The node whose name its own begins with.
+    pub(super) named_after: Option<NodeId>,
+    pub(super) parents: Vec<NodeId>,
+    pub(super) children: Vec<NodeId>,
+    /// The tables whose rows it looks up.
+    pub(super) reads: Vec<NodeId>,
+    /// The global tables whose rows it looks up.
+    pub(super) reads_globals: Vec<GlobalIndex>,
+    /// Whether it gives results for records without a key, so that they must not be left out upstream.
+    pub(super) takes_null_keys: bool,
+    /// What it is as a table, when its results are changes of one.
+    pub(super) table: Option<TableDef>,
+    pub(super) factory: Factory,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone)]
+pub(crate) enum Role {
+    /// Reads topics.
+    Source {
+        /// The topics.
+        topics: Vec<TopicRef>,
+        /// The type of the keys and values it passes on, and their formats.
+        data: DataType,
+    },
+    /// Takes and gives records.
+    Operator,
+    /// Writes to a topic.
+    Sink {
+        /// The topic.
+        topic: TopicRef,
+    },
+}
+
+/// What keys and values are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DataType {
+    /// The types of keys and values.
+    pub(crate) types: TypeId,
+    /// The format of keys.
+    pub(crate) key: Format,
+    /// The format of values.
+    pub(crate) value: Format,
+}
+
+/// A topic of the graph.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum TopicRef {
+    /// One that exists outside of the application.
+    External(Arc<str>),
+    /// One of the application's own.
+    Repartition(RepartitionIndex),
+}
+
+/// What a node is as a table.
+pub(crate) struct TableDef {
+    pub(super) kind: TableKind,
+    /// The tables it is made of, when it is made of tables.
+    pub(super) parents: Vec<NodeId>,
+    /// Where its rows are kept, if they are.
+    pub(super) store: Option<StoreIndex>,
+    /// Whether its changes carry old values.
+    pub(super) sends_old: bool,
+    /// `Serdes<K, V>` of its rows.
+    pub(super) serdes: Box<dyn Any + Send + Sync>,
+    /// The formats of its rows.
+    pub(super) formats: (Format, Format),
+}
+
+/// How a table knows its old values; see [`Graph::send_old_values`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TableKind {
+    /// Read from a topic: from its store, which it has only if someone needs it.
+    Source,
+    /// Aggregated from a stream: from its store, which it always has.
+    Aggregate,
+    /// Made of another table's changes one by one: from its store, or from the old values of that table.
+    Derived,
+    /// Joined: from the old values of both tables.
+    Joined,
+}
+
+/// A store.
+#[derive(Debug)]
+pub(crate) struct StoreDef {
+    /// The table whose rows it keeps.
+    pub(super) owner: NodeId,
+    pub(super) kind: StoreKind,
+    /// Its name, when it was given one.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) queryable: bool,
+}
+
+/// A repartition topic.
+#[derive(Debug)]
+pub(crate) struct RepartitionDef {
+    /// Its name, when it was given one.
+    pub(super) name: Option<Arc<str>>,
+    /// The node that it was made for; it has its name from there otherwise.
+    pub(super) made_for: Option<NodeId>,
+    /// The node that writes to it.
+    pub(super) sink: NodeId,
+    /// The node that reads from it.
+    pub(super) source: NodeId,
+}
+
+/// A global table.
+pub(crate) struct GlobalDef {
+    pub(crate) topic: Arc<str>,
+    pub(crate) kind: StoreKind,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) queryable: bool,
+    pub(crate) formats: (Format, Format),
+    /// Whether key and value can be read.
+    pub(crate) check: super::global::Check,
+}
+
+// === impl NodeId, StoreIndex, RepartitionIndex, GlobalIndex ===
+
+macro_rules! index {
+    ($($id:ident),*) => {$(
+        impl $id {
+            /// The thing at this place of the graph.
+            pub(super) const fn new(index: usize) -> Self {
+                Self(index)
+            }
+
+            /// Its place in the graph.
+            pub(super) const fn index(self) -> usize {
+                self.0
+            }
+        }
+    )*};
+}
+
+index!(NodeId, StoreIndex, RepartitionIndex, GlobalIndex);
+
+// === impl TopicRef ===
+
+impl TopicRef {
+    /// The name of a topic that exists outside of the application.
+    pub(super) fn external(&self) -> Option<&str> {
+        match self {
+            Self::External(name) => Some(name),
+            Self::Repartition(_) => None,
+        }
+    }
+}
+
+// === impl StoreDef ===
+
+impl StoreDef {
+    /// Lets the REST interface read it.
+    pub(crate) fn queryable(&mut self) {
+        self.queryable = true;
+    }
+}

@@ -1,0 +1,137 @@
+//! How the DSL adds to the graph.
+
+use std::{any::TypeId, sync::Arc};
+
+use super::{
+    DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, RepartitionDef, RepartitionIndex, Role, TableDef,
+    TopicRef,
+};
+use crate::{serde::Serdes, topology::Factory};
+
+// === impl Graph ===
+
+impl Graph {
+    /// Adds a node behind its parents.
+    pub(crate) fn add(&mut self, node: GraphNode) -> NodeId {
+        let id = NodeId::new(self.nodes.len());
+        for parent in &node.parents {
+            self.nodes[parent.0].children.push(id);
+        }
+        self.nodes.push(node);
+        id
+    }
+
+    /// Adds a global table.
+    pub(crate) fn add_global(&mut self, global: GlobalDef) -> GlobalIndex {
+        self.globals.push(global);
+        GlobalIndex::new(self.globals.len() - 1)
+    }
+
+    /// Adds a repartition topic: `sink` writes to it, `source` reads from it. Gives the source.
+    pub(crate) fn add_repartition(
+        &mut self,
+        name: Option<Arc<str>>,
+        parent: NodeId,
+        data: DataType,
+        sink: Factory,
+        source: Factory,
+    ) -> (RepartitionIndex, NodeId) {
+        let index = RepartitionIndex::new(self.repartitions.len());
+        let topic = TopicRef::Repartition(index);
+        let sink = self.add(GraphNode::sink(parent, topic.clone(), sink));
+        let source = self.add(GraphNode::source("repartition", vec![topic], data, source).named_after(parent));
+        self.repartitions.push(RepartitionDef { name, made_for: None, sink, source });
+        (index, source)
+    }
+
+    /// Says which node a repartition topic was made for. The first one gives it its name.
+    pub(crate) fn repartition_made_for(&mut self, repartition: RepartitionIndex, node: NodeId) {
+        self.repartitions[repartition.0].made_for.get_or_insert(node);
+    }
+
+    /// Says that two nodes meet in a join: the topics they come from must have the same number of partitions.
+    pub(crate) fn join(&mut self, left: NodeId, right: NodeId) {
+        self.joins.push((left, right));
+    }
+
+    /// A source of a stream of these topics and this data, when there is one already.
+    pub(crate) fn find_source(&self, operator: &'static str, wanted: &[TopicRef], data: &DataType) -> Option<NodeId> {
+        let same = |node: &GraphNode| match &node.role {
+            Role::Source { topics, data: found } => node.operator == operator && topics == wanted && found == data,
+            Role::Operator | Role::Sink { .. } => false,
+        };
+        self.nodes.iter().position(same).map(NodeId::new)
+    }
+
+    /// A global table, to name it.
+    pub(crate) fn global_mut(&mut self, global: GlobalIndex) -> &mut GlobalDef {
+        &mut self.globals[global.0]
+    }
+}
+
+// === impl GraphNode ===
+
+impl GraphNode {
+    /// A node between others.
+    pub(crate) fn operator(operator: &'static str, parents: Vec<NodeId>, factory: Factory) -> Self {
+        Self {
+            role: Role::Operator,
+            operator,
+            named_after: parents.first().copied(),
+            parents,
+            children: Vec::new(),
+            reads: Vec::new(),
+            reads_globals: Vec::new(),
+            takes_null_keys: false,
+            table: None,
+            factory,
+        }
+    }
+
+    /// A node that reads topics.
+    pub(crate) fn source(operator: &'static str, topics: Vec<TopicRef>, data: DataType, factory: Factory) -> Self {
+        Self { role: Role::Source { topics, data }, ..Self::operator(operator, Vec::new(), factory) }
+    }
+
+    /// A node that writes to a topic.
+    pub(crate) fn sink(parent: NodeId, topic: TopicRef, factory: Factory) -> Self {
+        Self { role: Role::Sink { topic }, ..Self::operator("to", vec![parent], factory) }
+    }
+
+    /// Its results are the changes of a table.
+    pub(crate) fn table(self, table: TableDef) -> Self {
+        Self { table: Some(table), ..self }
+    }
+
+    /// It looks up rows of this table.
+    pub(crate) fn reads(mut self, table: NodeId) -> Self {
+        self.reads.push(table);
+        self
+    }
+
+    /// It looks up rows of this global table.
+    pub(crate) fn reads_global(mut self, table: GlobalIndex) -> Self {
+        self.reads_globals.push(table);
+        self
+    }
+
+    /// It gives results for records without a key.
+    pub(crate) fn takes_null_keys(self, takes_null_keys: bool) -> Self {
+        Self { takes_null_keys, ..self }
+    }
+
+    /// Its name begins with that of another node than its first parent.
+    pub(crate) fn named_after(self, node: NodeId) -> Self {
+        Self { named_after: Some(node), ..self }
+    }
+}
+
+// === impl DataType ===
+
+impl DataType {
+    /// What serdes write and read.
+    pub(crate) fn of<K: 'static, V: 'static>(serdes: &Serdes<K, V>) -> Self {
+        let (key, value) = serdes.formats();
+        Self { types: TypeId::of::<(K, V)>(), key, value }
+    }
+}

@@ -1,0 +1,111 @@
+//! Tables: whose rows are kept, who knows old values.
+//!
+//! A table's rows are kept only where someone needs them. The rules are those of Kafka Streams, since they decide which
+//! changes are visible downstream: they are applied when an operator is added, in the order of the program.
+
+use std::{any::Any, sync::Arc};
+
+use super::{Graph, NodeId, StoreDef, StoreIndex, TableDef, TableKind};
+use crate::{serde::Serdes, state::StoreKind};
+
+// === impl Graph ===
+
+impl Graph {
+    /// What a node is as a table.
+    pub(crate) fn table(&self, node: NodeId) -> &TableDef {
+        self.node(node).table.as_ref().expect("handles of tables point to nodes that are tables")
+    }
+
+    fn table_mut(&mut self, node: NodeId) -> &mut TableDef {
+        self.nodes[node.0].table.as_mut().expect("handles of tables point to nodes that are tables")
+    }
+
+    /// Keeps the rows of a table, if they are not kept already.
+    pub(crate) fn keep(&mut self, table: NodeId) -> &mut StoreDef {
+        let next = StoreIndex::new(self.stores.len());
+        let store = *self.table_mut(table).store.get_or_insert(next);
+        if store == next {
+            self.stores.push(StoreDef {
+                owner: table,
+                kind: StoreKind::TimestampedKeyValue,
+                name: None,
+                queryable: false,
+            });
+        }
+        &mut self.stores[store.0]
+    }
+
+    /// Names a table's store, which it has from now on.
+    pub(crate) fn name_store(&mut self, table: NodeId, name: Arc<str>) {
+        self.keep(table).name = Some(name);
+    }
+
+    /// Sets the serdes of a table's rows.
+    pub(crate) fn set_serdes<K: 'static, V: 'static>(&mut self, table: NodeId, serdes: Serdes<K, V>) {
+        let table = self.table_mut(table);
+        table.formats = serdes.formats();
+        table.serdes = Box::new(serdes);
+    }
+
+    /// Makes a table send old values with its changes, if it can; `force` keeps the rows of a source for that.
+    /// Gives whether it does.
+    pub(crate) fn send_old_values(&mut self, id: NodeId, force: bool) -> bool {
+        let table = self.table(id);
+        if table.sends_old {
+            return true;
+        }
+        let (kind, kept, parents) = (table.kind, table.store.is_some(), table.parents.clone());
+        let sends_old = match kind {
+            TableKind::Source if kept => true,
+            TableKind::Source if force => {
+                self.keep(id);
+                true
+            }
+            TableKind::Source => false,
+            TableKind::Aggregate => true,
+            TableKind::Derived if kept => true,
+            TableKind::Derived => parents.iter().all(|parent| self.send_old_values(*parent, force)),
+            TableKind::Joined => parents.iter().all(|parent| self.send_old_values(*parent, true)),
+        };
+        self.table_mut(id).sends_old = sends_old;
+        sends_old
+    }
+
+    /// Makes sure that the rows of a table can be looked up: from its own store or from those it is made of.
+    pub(crate) fn make_readable(&mut self, id: NodeId) {
+        let table = self.table(id);
+        match table.kind {
+            TableKind::Source => {
+                self.keep(id);
+            }
+            TableKind::Aggregate => {}
+            TableKind::Derived | TableKind::Joined if table.store.is_some() => {}
+            TableKind::Derived | TableKind::Joined => {
+                for parent in table.parents.clone() {
+                    self.make_readable(parent);
+                }
+            }
+        }
+    }
+
+    /// The stores that are read when a row of a table is looked up.
+    pub(in crate::topology) fn stores_behind(&self, id: NodeId, stores: &mut Vec<StoreIndex>) {
+        let table = self.table(id);
+        match table.store {
+            Some(store) if stores.contains(&store) => {}
+            Some(store) => stores.push(store),
+            None => table.parents.iter().for_each(|parent| self.stores_behind(*parent, stores)),
+        }
+    }
+}
+
+// === impl TableDef ===
+
+impl TableDef {
+    /// A table without a store.
+    pub(crate) fn new<K: 'static, V: 'static>(kind: TableKind, parents: Vec<NodeId>, serdes: Serdes<K, V>) -> Self {
+        let formats = serdes.formats();
+        let serdes: Box<dyn Any + Send + Sync> = Box::new(serdes);
+        Self { kind, parents, store: None, sends_old: false, serdes, formats }
+    }
+}

@@ -1,0 +1,116 @@
+//! From the graph to the nodes of one task.
+
+use std::{any::Any, collections::HashMap, sync::Arc};
+
+use super::{
+    Resolved,
+    cut::Cut,
+    graph::{GlobalIndex, NodeId, Role, TopicRef},
+};
+use crate::{
+    processor::{Children, Node, Shared, Source, TimestampedStore},
+    serde::Serdes,
+    state::StoreId,
+};
+
+/// The making of one task's nodes. Factories ask it for the nodes downstream and for access to stores.
+pub(crate) struct Instantiation<'r> {
+    resolved: &'r Resolved,
+    cut: &'r Cut,
+    /// Nodes with several parents that were made already: `Shared<K, V>` each.
+    shared: HashMap<NodeId, Box<dyn Any>>,
+}
+
+// === impl Instantiation ===
+
+impl<'r> Instantiation<'r> {
+    pub(super) fn new(resolved: &'r Resolved, cut: &'r Cut) -> Self {
+        Self { resolved, cut, shared: HashMap::new() }
+    }
+
+    /// Makes a source.
+    pub(super) fn source(&mut self, id: NodeId) -> Box<dyn Source> {
+        *self.make(id).downcast().expect("nodes with the role of a source are made by factories of sources")
+    }
+
+    /// Makes the children of a node, which gives records of `K` and `V`.
+    pub(crate) fn children<K: 'static, V: 'static>(&mut self, id: NodeId) -> Children<K, V> {
+        let resolved = self.resolved;
+        let children = &resolved.graph().node(id).children;
+        Children::new(children.iter().map(|child| self.node(*child)).collect())
+    }
+
+    /// Access to the store of a table; `None` when the table's rows are not kept.
+    pub(crate) fn store<K: 'static, V: 'static>(&self, table: NodeId) -> Option<TimestampedStore<K, V>> {
+        let graph = self.resolved.graph();
+        let store = graph.table(table).store?;
+        let position = self.cut.stores.iter().position(|of_cut| *of_cut == store);
+        let id = StoreId::new(position.expect("a table and those who read it are in one sub-topology"));
+        let name = Arc::clone(self.resolved.names().store(store));
+        Some(TimestampedStore::new(id, name, self.serdes::<K, V>(table)))
+    }
+
+    /// Access to the store of a table that always has one.
+    pub(crate) fn own_store<K: 'static, V: 'static>(&self, table: NodeId) -> TimestampedStore<K, V> {
+        self.store(table).expect("aggregates have a store from the start, sources before they are read")
+    }
+
+    /// The serdes of a table's rows.
+    fn serdes<K: 'static, V: 'static>(&self, table: NodeId) -> Serdes<K, V> {
+        let serdes: Option<&Serdes<K, V>> = self.resolved.graph().table(table).serdes.downcast_ref();
+        serdes.expect("handles of tables know the type of their rows").clone()
+    }
+
+    /// Whether the changes of a table must carry old values.
+    pub(crate) fn sends_old(&self, table: NodeId) -> bool {
+        self.resolved.graph().table(table).sends_old
+    }
+
+    /// Whether the table behind a node, its only child, must have old values in its changes.
+    pub(crate) fn child_sends_old(&self, node: NodeId) -> bool {
+        self.resolved.graph().node(node).children.iter().any(|child| self.sends_old(*child))
+    }
+
+    /// Whether records without a key must pass a repartition topic.
+    pub(crate) fn takes_null_keys(&self, node: NodeId) -> bool {
+        self.resolved.graph().takes_null_keys_downstream(node)
+    }
+
+    /// The store of a global table among those of [`Resolved::globals`].
+    pub(crate) fn global_store(&self, table: GlobalIndex) -> (StoreId, Arc<str>) {
+        (StoreId::new(table.index()), Arc::clone(self.resolved.names().global(table)))
+    }
+
+    /// The full name of the topic that a sink writes to.
+    pub(crate) fn sink_topic(&self, sink: NodeId) -> Arc<str> {
+        match &self.resolved.graph().node(sink).role {
+            Role::Sink { topic } => self.topic(topic),
+            other => unreachable!("only sinks ask for their topic, not {other:?}"),
+        }
+    }
+
+    fn topic(&self, topic: &TopicRef) -> Arc<str> {
+        self.resolved.topic(topic)
+    }
+
+    fn node<K: 'static, V: 'static>(&mut self, id: NodeId) -> Box<dyn Node<K, V>> {
+        if self.resolved.graph().node(id).parents.len() < 2 {
+            return self.make_node(id);
+        }
+        if !self.shared.contains_key(&id) {
+            let shared = Shared::<K, V>::new(self.make_node(id));
+            self.shared.insert(id, Box::new(shared));
+        }
+        let shared: Option<&Shared<K, V>> = self.shared.get(&id).and_then(|shared| shared.downcast_ref());
+        Box::new(shared.expect("all parents of a node give records of one type").clone())
+    }
+
+    fn make_node<K: 'static, V: 'static>(&mut self, id: NodeId) -> Box<dyn Node<K, V>> {
+        *self.make(id).downcast().expect("handles attach nodes only where the types of records fit")
+    }
+
+    fn make(&mut self, id: NodeId) -> Box<dyn Any> {
+        let resolved = self.resolved;
+        resolved.graph().node(id).factory.make(self, id)
+    }
+}
