@@ -1,0 +1,106 @@
+//! What the coordinator is told.
+
+use std::collections::BTreeMap;
+
+#[cfg(doc)]
+use super::{Action, Settings};
+use crate::{
+    cluster::{
+        codec::MetadataRecord,
+        metadata::{InstanceId, Offsets},
+        planner::PlanTask,
+    },
+    log::{LogError, Member, MembershipEvent},
+    state::TaskId,
+};
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A record of the metadata topic, in the order of the topic; also those of this instance.
+    Metadata(MetadataRecord),
+    /// The metadata topic was read to the end that it had at the start.
+    MetadataLoaded,
+    /// What the membership tells.
+    Membership(MembershipEvent),
+    /// The answer to [`Action::QueryMembers`].
+    Members {
+        /// Of the question.
+        generation: i32,
+        /// The live members.
+        result: Result<Vec<Member>, LogError>,
+    },
+    /// The answer to [`Action::CheckTopics`].
+    Topics {
+        /// Of the question.
+        generation: i32,
+        /// The tasks that follow from the partitions of the topics.
+        result: Result<Vec<PlanTask>, TopicsError>,
+    },
+    /// The answer to [`Action::Fence`].
+    Fenced {
+        /// Of the order.
+        generation: i32,
+        /// Whose producers were to be fenced.
+        instance_id: InstanceId,
+        /// Whether they are.
+        result: Result<(), LogError>,
+    },
+    /// What the runtime tells of a task.
+    Task {
+        /// Which.
+        task: TaskId,
+        /// What.
+        event: TaskEvent,
+    },
+    /// The answer to [`Action::DropAll`].
+    AllDropped,
+    /// How much state there is on this host, of open tasks and of others. Replaces what was said before.
+    Offsets(BTreeMap<TaskId, Offsets>),
+    /// This instance shall be emptied; answered by [`Action::Drained`].
+    Drain,
+    /// This instance shall give everything away and leave; answered by [`Action::Stopped`].
+    Stop,
+    /// Time has passed. Several times per [`Settings::retry_interval`].
+    Tick,
+}
+
+/// What the runtime tells of a task that it was given by [`Action::StartTask`]. It tells the end of each task (one of the last three)
+/// once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskEvent {
+    /// Its state is being restored.
+    Restoring,
+    /// It is at work.
+    Running,
+    /// It is closed, as [`Action::ReleaseTask`] asked. What could not be committed is dropped.
+    Released,
+    /// It was closed, dirty, and nothing is wrong with it (its producer was fenced and initialised anew, its
+    /// transaction was lost): it is started again, at once the first time, then less and less often.
+    Dropped {
+        /// Why.
+        reason: String,
+    },
+    /// It was closed, dirty, by an error.
+    Failed {
+        /// Which.
+        reason: String,
+    },
+}
+
+/// Why there are no tasks to place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicsError {
+    /// Try again later.
+    #[error("the topics cannot be checked now: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// They do not fit the topology (missing, unequal numbers of partitions).
+    #[error("the topics do not fit the topology: {reason}")]
+    Unfit {
+        /// What is wrong.
+        reason: String,
+    },
+}

@@ -1,0 +1,562 @@
+//! The world: what happens, what is asked of it, what must hold.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+mod checks;
+
+use super::rng::Rng;
+use crate::{
+    cluster::{
+        Action, Assignment, ClusterError, Coordinator, Event, Identity, InstanceId, MetadataRecord, Offsets, PlanTask,
+        Role, Settings, TaskEvent, TaskState, TopicsError,
+    },
+    log::{Epoch, LogError, Member, MembershipEvent, TopicPartition},
+    state::TaskId,
+};
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+pub(super) struct World {
+    rng: Rng,
+    seed: u64,
+    now: Duration,
+    log: Vec<MetadataRecord>,
+    generation: i32,
+    /// Member id and process, in the order in which they came.
+    members: Vec<(Arc<str>, usize)>,
+    leader: Option<Arc<str>>,
+    next_member: u32,
+    /// The current epoch of each transactional id.
+    producers: BTreeMap<String, u64>,
+    tasks: Vec<PlanTask>,
+    processes: Vec<Process>,
+    calm: bool,
+    assignments: usize,
+}
+
+/// One start of an instance. It stays here when it is dead, for what it may have left open.
+struct Process {
+    name: InstanceId,
+    alive: bool,
+    coordinator: Coordinator,
+    /// How much of the log it has read.
+    read: usize,
+    loaded: bool,
+    loaded_at: usize,
+    incarnation: Option<u64>,
+    /// The highest assignment it has read.
+    assignment: Option<Arc<Assignment>>,
+    membership: VecDeque<MembershipEvent>,
+    /// Answers to be given, and the ids that are fenced with them.
+    answers: Vec<(Event, Vec<String>)>,
+    /// To be appended to the log.
+    outbox: VecDeque<MetadataRecord>,
+    runs: BTreeMap<TaskId, Run>,
+    reports: VecDeque<Event>,
+    drop_ordered: bool,
+    /// The epochs of its own producers.
+    sessions: BTreeMap<String, u64>,
+    /// What its tasks commit with.
+    epoch: Option<Epoch>,
+    stopping: bool,
+    wants_to_join: bool,
+    /// It does nothing till then.
+    stalled_until: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    role: Role,
+    state: TaskState,
+    /// Started by a member of the group, not by one that was out and did not know it yet.
+    inside: bool,
+}
+
+// === impl World: what happens ===
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let partitions = [1 + rng.below(6), 1 + rng.below(6)];
+        let sub_topologies = partitions.iter().enumerate().take(1 + rng.below(2));
+        let tasks = sub_topologies.flat_map(|(s, count)| {
+            (0..*count).map(move |p| PlanTask { task: TaskId::new(s as u32, p as i32), stateful: s == 0 })
+        });
+        let tasks = tasks.collect();
+        let mut world = Self {
+            rng,
+            seed,
+            now: Duration::ZERO,
+            log: Vec::new(),
+            generation: 0,
+            members: Vec::new(),
+            leader: None,
+            next_member: 0,
+            producers: BTreeMap::new(),
+            tasks,
+            processes: Vec::new(),
+            calm: false,
+            assignments: 0,
+        };
+        for name in &NAMES[..1 + world.rng.below(3)] {
+            world.start((*name).into());
+        }
+        world
+    }
+
+    pub(super) fn trace(&self) -> Vec<String> {
+        self.log.iter().map(|record| format!("{record:?}")).collect()
+    }
+
+    /// One thing happens.
+    pub(super) fn chaos(&mut self) {
+        let alive = self.alive();
+        let Some(p) = self.rng.pick(&alive) else {
+            let name = self.rng.pick(&NAMES).expect("names").into();
+            return self.start(name);
+        };
+        if self.processes[p].stalled_until > self.now {
+            return self.tick();
+        }
+        match self.rng.below(1000) {
+            0..=299 => drop(self.read(p)),
+            300..=449 => drop(self.append(p)),
+            450..=569 => drop(self.hear(p)),
+            570..=689 => drop(self.answer(p)),
+            690..=899 => drop(self.work(p)),
+            900..=969 => self.tick(),
+            970..=974 => self.start_any(),
+            975..=978 => self.crash(p),
+            979..=981 => self.evict(p),
+            982..=984 => self.stop(p),
+            985..=988 => self.fail_task(p),
+            989..=991 => self.processes[p].stalled_until = self.now + Duration::from_secs(5),
+            992..=995 => self.detect_fence(p),
+            _ => self.time_out_the_dead(),
+        }
+        self.check();
+    }
+
+    /// No more faults: everything under way arrives, and time passes.
+    pub(super) fn calm_down(&mut self) {
+        self.calm = true;
+        if self.alive().iter().all(|p| self.processes[*p].stopping) {
+            self.start("z".into());
+        }
+        for _ in 0..150 {
+            self.settle();
+            self.tick();
+        }
+    }
+
+    /// Until nothing is under way.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 10_000, "seed {}: it never ends", self.seed);
+            self.time_out_the_dead();
+            let mut moved = false;
+            for p in self.alive() {
+                self.detect_fence(p);
+                moved |= self.append(p) | self.hear(p) | self.read(p) | self.answer(p) | self.work(p);
+                self.check();
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn alive(&self) -> Vec<usize> {
+        (0..self.processes.len()).filter(|p| self.processes[*p].alive).collect()
+    }
+
+    fn start_any(&mut self) {
+        let name = self.rng.pick(&NAMES).expect("names");
+        let running = self.alive().into_iter().any(|p| *self.processes[p].name == *name);
+        // Seldom, a second process is started under a name that is in use.
+        if !running || self.rng.percent(15) {
+            self.start(name.into());
+        }
+    }
+
+    fn start(&mut self, name: InstanceId) {
+        let transactional_ids: Vec<_> = (0..1 + self.rng.below(2)).map(|n| format!("{name}-{n}")).collect();
+        let skew = self.rng.below(20_000) as u64;
+        let identity = Identity {
+            instance_id: name.clone(),
+            // No two processes in the same ms, modulo 1000.
+            started_ms: (self.now.as_millis() as u64 + skew) / 20 * 20 + self.processes.len() as u64 % 20,
+            url: format!("http://{name}"),
+            zone: None,
+            capacity: 1,
+            transactional_ids: transactional_ids.clone(),
+            topology_fingerprint: "f".to_owned(),
+        };
+        let settings = Settings {
+            failure_memory: Duration::from_secs(20),
+            answer_deadline: Duration::from_secs(8),
+            num_standby_replicas: usize::from(self.seed.is_multiple_of(3)),
+            ..Settings::default()
+        };
+        let mut process = Process {
+            name,
+            alive: true,
+            coordinator: Coordinator::new(identity, settings),
+            read: 0,
+            loaded: false,
+            loaded_at: 0,
+            incarnation: None,
+            assignment: None,
+            membership: VecDeque::new(),
+            answers: Vec::new(),
+            outbox: VecDeque::new(),
+            runs: BTreeMap::new(),
+            reports: VecDeque::new(),
+            drop_ordered: false,
+            sessions: BTreeMap::new(),
+            epoch: None,
+            stopping: false,
+            wants_to_join: true,
+            stalled_until: Duration::ZERO,
+        };
+        initialise(&mut self.producers, &mut process.sessions, transactional_ids);
+        self.processes.push(process);
+    }
+
+    fn crash(&mut self, p: usize) {
+        self.processes[p].alive = false;
+        self.processes[p].outbox.clear();
+    }
+
+    /// The group puts a live member out; it hears of it some time.
+    fn evict(&mut self, p: usize) {
+        if self.is_member(p) {
+            self.members.retain(|(_, process)| *process != p);
+            self.processes[p].membership.push_back(MembershipEvent::Lost { reason: "silent".to_owned() });
+            self.begin_generation();
+        }
+    }
+
+    fn stop(&mut self, p: usize) {
+        self.processes[p].stopping = true;
+        let event = if self.rng.percent(50) { Event::Stop } else { Event::Drain };
+        self.step(p, event);
+    }
+
+    fn fail_task(&mut self, p: usize) {
+        let runs: Vec<TaskId> = self.processes[p].runs.keys().copied().collect();
+        if let Some(task) = self.rng.pick(&runs) {
+            self.processes[p].runs.remove(&task);
+            let event = TaskEvent::Failed { reason: "bad luck".to_owned() };
+            self.processes[p].reports.push_back(Event::Task { task, event });
+        }
+    }
+
+    /// The workers notice that their producers are fenced: they drop their tasks and initialise them anew.
+    fn detect_fence(&mut self, p: usize) {
+        if self.sessions_are_valid(p) {
+            return;
+        }
+        let process = &mut self.processes[p];
+        for (task, _) in std::mem::take(&mut process.runs) {
+            let event = TaskEvent::Dropped { reason: "fenced".to_owned() };
+            process.reports.push_back(Event::Task { task, event });
+        }
+        let ids: Vec<_> = process.sessions.keys().cloned().collect();
+        self.initialise_again(p, ids);
+    }
+
+    /// Not when a later process of the same name owns the ids: two of them would fence each other for ever.
+    fn initialise_again(&mut self, p: usize, ids: Vec<String>) {
+        let is_owner = |other: &Process| other.alive && other.name == self.processes[p].name;
+        if !self.processes[p + 1..].iter().any(is_owner) {
+            initialise(&mut self.producers, &mut self.processes[p].sessions, ids);
+        }
+    }
+
+    /// The session timeout of members that are dead.
+    fn time_out_the_dead(&mut self) {
+        let before = self.members.len();
+        self.members.retain(|(_, p)| self.processes[*p].alive);
+        if self.members.len() != before {
+            self.begin_generation();
+        }
+    }
+
+    fn tick(&mut self) {
+        self.now += Duration::from_millis(50 + self.rng.below(450) as u64);
+        for p in self.alive() {
+            let stalled = self.processes[p].stalled_until > self.now;
+            if self.calm || (!stalled && self.rng.percent(70)) {
+                self.step(p, Event::Tick);
+            }
+        }
+    }
+
+    fn begin_generation(&mut self) {
+        self.members.retain(|(_, p)| self.processes[*p].alive);
+        if self.members.is_empty() && self.rng.percent(30) {
+            // The group has expired.
+            self.generation = 0;
+            self.leader = None;
+            return;
+        }
+        self.generation += 1;
+        let ids: Vec<_> = self.members.iter().map(|(id, _)| id.clone()).collect();
+        if self.leader.as_ref().is_none_or(|leader| !ids.contains(leader)) {
+            let leader = self.rng.below(ids.len().max(1));
+            self.leader = ids.get(leader).cloned();
+        }
+        for (member_id, p) in &self.members {
+            let epoch = Epoch { generation: self.generation, member_id: member_id.clone() };
+            let leader = self.leader.as_ref() == Some(member_id);
+            self.processes[*p].membership.push_back(MembershipEvent::Joined { epoch, leader });
+        }
+    }
+}
+
+// === impl World: what is under way arrives ===
+
+impl World {
+    /// A record is read from the log.
+    fn read(&mut self, p: usize) -> bool {
+        let process = &mut self.processes[p];
+        let Some(record) = self.log.get(process.read).cloned() else {
+            if process.loaded {
+                return false;
+            }
+            process.loaded = true;
+            process.loaded_at = process.read;
+            self.step(p, Event::MetadataLoaded);
+            return true;
+        };
+        process.read += 1;
+        let record = if self.seed.is_multiple_of(64) { through_json(&record) } else { record };
+        if let MetadataRecord::Assignment(assignment) = &record
+            && process.assignment.as_ref().is_none_or(|known| known.order() < assignment.order())
+        {
+            process.assignment = Some(assignment.clone());
+        }
+        self.step(p, Event::Metadata(record));
+        true
+    }
+
+    /// A record is appended to the log, or lost on the way.
+    fn append(&mut self, p: usize) -> bool {
+        let Some(record) = self.processes[p].outbox.pop_front() else { return false };
+        if self.calm || !self.rng.percent(3) {
+            self.assignments += usize::from(matches!(record, MetadataRecord::Assignment(_)));
+            self.log.push(record);
+        }
+        true
+    }
+
+    /// Membership tells something.
+    fn hear(&mut self, p: usize) -> bool {
+        if !self.processes[p].loaded {
+            return false;
+        }
+        if let Some(event) = self.processes[p].membership.pop_front() {
+            self.processes[p].wants_to_join |= matches!(event, MembershipEvent::Lost { .. });
+            self.step(p, Event::Membership(event));
+            return true;
+        }
+        if self.processes[p].alive && std::mem::take(&mut self.processes[p].wants_to_join) {
+            self.next_member += 1;
+            let member_id = format!("{}-{}", self.processes[p].name, self.next_member).into();
+            self.members.push((member_id, p));
+            self.begin_generation();
+            return true;
+        }
+        false
+    }
+
+    /// A question is answered; not in the order in which they were asked.
+    fn answer(&mut self, p: usize) -> bool {
+        if self.processes[p].answers.is_empty() {
+            return false;
+        }
+        let which = self.rng.below(self.processes[p].answers.len());
+        let (mut event, to_fence) = self.processes[p].answers.swap_remove(which);
+        if !self.calm && self.rng.percent(3) {
+            return true;
+        }
+        let fails = !self.calm && self.rng.percent(10);
+        let error = || LogError::Unavailable { what: "it".to_owned(), reason: "chance".to_owned() };
+        match &mut event {
+            Event::Members { result, .. } => {
+                let members = self.members.iter().map(|(member_id, process)| Member {
+                    member_id: member_id.clone(),
+                    client_id: self.processes[*process].name.to_string(),
+                });
+                *result = if fails { Err(error()) } else { Ok(members.collect()) };
+            }
+            Event::Topics { result, .. } if fails => {
+                *result = Err(TopicsError::Unavailable { reason: "chance".to_owned() });
+            }
+            Event::Fenced { result, .. } => {
+                if fails {
+                    *result = Err(error());
+                }
+                // An error does not say that nothing was fenced.
+                let fenced = if fails { to_fence.len() / 2 } else { to_fence.len() };
+                for id in &to_fence[..fenced] {
+                    *self.producers.get_mut(id).expect("an id of a process") += 1;
+                }
+            }
+            _ => {}
+        }
+        self.step(p, event);
+        true
+    }
+
+    /// The runtime goes on with one thing.
+    fn work(&mut self, p: usize) -> bool {
+        let process = &mut self.processes[p];
+        if process.drop_ordered {
+            process.drop_ordered = false;
+            process.runs.clear();
+            process.reports.clear();
+            let ids: Vec<_> = process.sessions.keys().cloned().collect();
+            self.initialise_again(p, ids);
+            self.step(p, Event::AllDropped);
+            return true;
+        }
+        if let Some(event) = process.reports.pop_front() {
+            self.step(p, event);
+            return true;
+        }
+        let unfinished: Vec<TaskId> = process
+            .runs
+            .iter()
+            .filter(|(_, run)| matches!(run.state, TaskState::Restoring | TaskState::Releasing))
+            .map(|(task, _)| *task)
+            .collect();
+        let Some(task) = self.rng.pick(&unfinished) else { return false };
+        let process = &mut self.processes[p];
+        let run = process.runs.get_mut(&task).expect("one of them");
+        let event = if run.state == TaskState::Releasing {
+            process.runs.remove(&task);
+            TaskEvent::Released
+        } else {
+            run.state = TaskState::Running;
+            TaskEvent::Running
+        };
+        process.reports.push_back(Event::Task { task, event });
+        let partition = |task: &TaskId| TopicPartition::new("changelog", task.partition);
+        let offsets = process.runs.keys().map(|task| (*task, Offsets::from_iter([(partition(task), 5)]))).collect();
+        process.reports.push_back(Event::Offsets(offsets));
+        true
+    }
+}
+
+// === impl World: actions ===
+
+impl World {
+    fn step(&mut self, p: usize, event: Event) {
+        let actions = self.processes[p].coordinator.step(self.now, event);
+        for action in actions {
+            self.act(p, action);
+        }
+    }
+
+    fn act(&mut self, p: usize, action: Action) {
+        let process = &mut self.processes[p];
+        match action {
+            Action::PublishHost(host) => {
+                process.incarnation = Some(host.incarnation);
+                process.outbox.push_back(MetadataRecord::Host(host));
+            }
+            Action::PublishAssignment(assignment) => process.outbox.push_back(MetadataRecord::Assignment(assignment)),
+            Action::PublishTombstone { instance_id } => process.outbox.push_back(MetadataRecord::HostGone(instance_id)),
+            Action::QueryMembers { generation } => {
+                process.answers.push((Event::Members { generation, result: Ok(Vec::new()) }, Vec::new()));
+            }
+            Action::CheckTopics { generation } => {
+                process.answers.push((Event::Topics { generation, result: Ok(self.tasks.clone()) }, Vec::new()));
+            }
+            Action::Fence { generation, instance_id, transactional_ids } => {
+                process.answers.push((Event::Fenced { generation, instance_id, result: Ok(()) }, transactional_ids));
+            }
+            Action::StartTask { task, role, epoch } => {
+                if role == Role::Active {
+                    self.check_start(p, task, &epoch);
+                }
+                let inside = self.is_member(p);
+                let before = self.processes[p].runs.insert(task, Run { role, state: TaskState::Restoring, inside });
+                assert!(before.is_none(), "seed {}: {task} is started twice", self.seed);
+            }
+            Action::PromoteTask { task, epoch } => {
+                self.check_start(p, task, &epoch);
+                let inside = self.is_member(p);
+                if let Some(run) = self.processes[p].runs.get_mut(&task) {
+                    *run = Run { role: Role::Active, state: TaskState::Restoring, inside };
+                }
+            }
+            Action::ReleaseTask { task } => {
+                self.check_release(p, task);
+                if let Some(run) = self.processes[p].runs.get_mut(&task) {
+                    run.state = TaskState::Releasing;
+                }
+            }
+            Action::DropAll => {
+                process.drop_ordered = true;
+                let out = !self.is_member(p) || self.has_namesake(p);
+                assert!(out, "seed {}: {} drops everything and is a member", self.seed, self.processes[p].name);
+            }
+            Action::UpdateEpoch { epoch } => process.epoch = Some(epoch),
+            Action::Drained => self.step(p, Event::Stop),
+            Action::Stopped => {
+                let idle = process.runs.is_empty();
+                assert!(idle, "seed {}: {} stops with tasks", self.seed, self.processes[p].name);
+                while self.append(p) {}
+                self.leave(p);
+            }
+            Action::Fatal(error) => {
+                let superseded = matches!(error, ClusterError::Superseded { .. }) && self.has_namesake(p);
+                assert!(superseded, "seed {}: {error}", self.seed);
+                self.processes[p].runs.clear();
+                self.leave(p);
+            }
+        }
+    }
+
+    fn leave(&mut self, p: usize) {
+        self.processes[p].alive = false;
+        self.time_out_the_dead();
+    }
+
+    fn is_member(&self, p: usize) -> bool {
+        self.members.iter().any(|(_, process)| *process == p)
+    }
+
+    /// Whether another process of the same name has spoken since this one has begun.
+    fn has_namesake(&self, p: usize) -> bool {
+        let process = &self.processes[p];
+        self.log[process.loaded_at..].iter().any(|record| {
+            matches!(record, MetadataRecord::Host(host)
+                if host.instance_id == process.name && Some(host.incarnation) != process.incarnation)
+        })
+    }
+
+    fn sessions_are_valid(&self, p: usize) -> bool {
+        self.processes[p].sessions.iter().all(|(id, epoch)| self.producers[id] == *epoch)
+    }
+}
+
+/// A new session under each id.
+fn initialise(producers: &mut BTreeMap<String, u64>, sessions: &mut BTreeMap<String, u64>, ids: Vec<String>) {
+    for id in ids {
+        let epoch = producers.entry(id.clone()).or_default();
+        *epoch += 1;
+        sessions.insert(id, *epoch);
+    }
+}
+
+fn through_json(record: &MetadataRecord) -> MetadataRecord {
+    MetadataRecord::decode(Some(record.key().as_bytes()), record.value().as_deref()).expect("what was written")
+}
