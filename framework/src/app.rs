@@ -1,0 +1,281 @@
+//! An application from start to stop: the only place where everything is put together.
+//!
+//! ```text
+//! App::start ─▶ HTTP listens (probes answer from the start)
+//!            ─▶ control thread: state directory ─▶ topics ─▶ metadata topic ─▶ global tables ─▶ workers ─▶ group
+//!                               then: membership, metadata and reports in; assignments, starts and releases out
+//! Instance::stop ─▶ tasks are committed and released ─▶ the group is left ─▶ HTTP ends
+//! ```
+
+mod application;
+mod control;
+mod error;
+mod leader_calls;
+mod metadata_topic;
+mod serving;
+mod start;
+mod status;
+mod topics;
+
+use std::{
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+};
+
+use tokio::{net::TcpListener, sync::oneshot};
+
+use self::{application::Application, serving::InstanceServing, start::Start, status::Status};
+pub use self::{
+    application::PrepareError,
+    error::AppError,
+    topics::{Mismatch, TopicsError},
+};
+use crate::{
+    config::Config,
+    log::{
+        Log,
+        kafka::{KafkaLog, KafkaOptions},
+    },
+    metrics::Metrics,
+    query::{QueryOptions, Router, Serving},
+    time::{Clock, SystemClock},
+    topology::Topology,
+};
+
+/// An application: a topology and how to run it.
+#[derive(Debug)]
+pub struct App {
+    topology: Topology,
+    config: Config,
+    log: Option<Arc<dyn Log>>,
+    routes: Router,
+    query: QueryOptions,
+}
+
+/// A running instance of an application.
+#[derive(Debug)]
+pub struct Instance {
+    url: String,
+    instance_id: String,
+    status: Arc<Status>,
+    /// Ends when the control thread has ended.
+    ended: oneshot::Receiver<()>,
+    control: Option<JoinHandle<Result<(), AppError>>>,
+    http: tokio::task::JoinHandle<()>,
+    http_stop: oneshot::Sender<()>,
+}
+
+// === impl App ===
+
+impl App {
+    /// An application that runs on Kafka as the configuration says.
+    #[must_use]
+    pub fn new(topology: Topology, config: Config) -> Self {
+        Self { topology, config, log: None, routes: Router::new(), query: QueryOptions::default() }
+    }
+
+    /// Runs on this log instead of the Kafka that the configuration names.
+    #[must_use]
+    pub fn with_log(mut self, log: Arc<dyn Log>) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    /// Serves the service's own routes beside the framework's.
+    #[must_use]
+    pub fn with_routes(mut self, routes: Router) -> Self {
+        self.routes = routes;
+        self
+    }
+
+    /// Sets the limits of the REST interface.
+    #[must_use]
+    pub fn with_query_options(mut self, options: QueryOptions) -> Self {
+        self.query = options;
+        self
+    }
+
+    /// Runs until SIGTERM or Ctrl-C, then gives its tasks away and leaves.
+    ///
+    /// # Errors
+    /// When the instance cannot start, or cannot go on.
+    pub async fn run(self) -> Result<(), AppError> {
+        let mut instance = self.start().await?;
+        tokio::select! {
+            () = stop_signal() => {
+                tracing::info!("asked to stop");
+                instance.stop().await
+            }
+            error = instance.failed() => match error {
+                Some(error) => Err(error),
+                None => instance.stop().await,
+            },
+        }
+    }
+
+    /// Starts an instance. It answers probes at once; it is ready when `/readyz` says so.
+    ///
+    /// # Errors
+    /// When a setting is wrong or the address is taken. What goes wrong later is told by [`Instance::failed`].
+    pub async fn start(self) -> Result<Instance, AppError> {
+        let Self { topology, config, log, routes, query } = self;
+        check(&config)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let metrics = Metrics::new()?;
+        let application_id = config.application_id.clone().unwrap_or_else(|| topology.name().to_owned());
+        check_name("the application id", &application_id)?;
+        let resolved = Arc::new(topology.resolve(&application_id));
+        let instance_id = config.instance_id.clone();
+        let status = Arc::new(Status::new(&instance_id.as_str().into()));
+        let serving = Arc::new(InstanceServing::new(&resolved, &instance_id, metrics.clone(), Arc::clone(&status)));
+
+        let listener =
+            TcpListener::bind(config.http).await.map_err(|source| AppError::Listen { address: config.http, source })?;
+        let url = config.url();
+        let router = crate::query::router(Arc::clone(&serving) as Arc<dyn Serving>, query)
+            .map_err(|error| AppError::Setting { setting: "the REST interface", problem: error.to_string() })?
+            .merge(routes);
+        let (http_stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        let http = tokio::spawn(async move {
+            if let Err(error) = crate::query::serve(listener, router, stopped).await {
+                tracing::error!(%error, "the REST interface ended");
+            }
+        });
+        tracing::info!(instance_id, url, application_id, "the REST interface listens");
+
+        let (end, ended) = oneshot::channel();
+        let running = Arc::clone(&status);
+        let control = Builder::new()
+            .name("millpond-control".into())
+            .spawn(move || {
+                let result = connect(log, &config).and_then(|log| {
+                    let replication_factor = config.replication_factor;
+                    let application = Arc::new(Application { log, clock, topology: resolved, replication_factor });
+                    Start { application, config, metrics, serving }.bring_up()?.run()
+                });
+                if let Err(error) = &result {
+                    running.ended(&error.to_string());
+                }
+                let _ = end.send(());
+                result
+            })
+            .map_err(AppError::Thread)?;
+        Ok(Instance { url, instance_id, status, ended, control: Some(control), http, http_stop })
+    }
+}
+
+fn connect(log: Option<Arc<dyn Log>>, config: &Config) -> Result<Arc<dyn Log>, AppError> {
+    match log {
+        Some(log) => Ok(log),
+        None => {
+            let options = KafkaOptions {
+                bootstrap: config.bootstrap.clone(),
+                client_id: config.instance_id.clone(),
+                properties: config.kafka.clone(),
+                ..KafkaOptions::default()
+            };
+            Ok(Arc::new(KafkaLog::connect(options)?))
+        }
+    }
+}
+
+fn check(config: &Config) -> Result<(), AppError> {
+    let wrong = |setting, problem: &str| Err(AppError::Setting { setting, problem: problem.into() });
+    check_name("the instance id", &config.instance_id)?;
+    if config.threads == 0 {
+        return wrong("the number of threads", "is 0: at least one has to work");
+    }
+    if config.session_timeout >= config.max_poll_interval {
+        return wrong("max_poll_interval", "must be longer than the session timeout");
+    }
+    Ok(())
+}
+
+/// Ids become parts of topic names, transactional ids and URLs: they have the characters of a topic's name (`Topic.validate` in Kafka).
+fn check_name(setting: &'static str, name: &str) -> Result<(), AppError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > 100 || !name.chars().all(allowed) {
+        let problem = format!("`{name}` has to be 1 to 100 letters, digits, `.`, `_` or `-`");
+        return Err(AppError::Setting { setting, problem });
+    }
+    Ok(())
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// Where other instances, and you, reach its REST interface.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    /// Waits until the instance ends by itself; `None` when it was asked to.
+    pub async fn failed(&mut self) -> Option<AppError> {
+        let _ = (&mut self.ended).await;
+        self.join().err()
+    }
+
+    /// Gives the tasks away, leaves the group, ends the REST interface.
+    ///
+    /// # Errors
+    /// When the instance had failed, or its state could not be closed.
+    pub async fn stop(mut self) -> Result<(), AppError> {
+        self.status.request_stop();
+        if self.control.is_some() {
+            let _ = (&mut self.ended).await;
+        }
+        let result = self.join();
+        let _ = self.http_stop.send(());
+        if self.http.await.is_err() {
+            return Err(AppError::Panicked("the REST interface"));
+        }
+        result
+    }
+
+    fn join(&mut self) -> Result<(), AppError> {
+        match self.control.take() {
+            Some(control) => control.join().unwrap_or(Err(AppError::Panicked("the control thread"))),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be heard; Ctrl-C can");
+            let _ = interrupt.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_name;
+
+    #[test]
+    fn an_id_that_is_no_name_is_refused_by_name() {
+        assert!(check_name("the instance id", "flights-0.a_B").is_ok());
+        for wrong in ["", "a b", "a/b", "ü"] {
+            let error = check_name("the instance id", wrong).expect_err("refused").to_string();
+            assert!(error.starts_with(&format!("the instance id `{wrong}`")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What an instance knows of its application: the topology, its topics, the names that belong to it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::topics::{self, TopicsError};
+use crate::{
+    cluster::PlanTask,
+    log::{Log, NewTopic},
+    state::TaskId,
+    time::Clock,
+    topology::{Partitions, Resolved, TopologyError},
+};
+
+/// An application on a log.
+#[derive(Debug)]
+pub(super) struct Application {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) topology: Arc<Resolved>,
+    pub(super) replication_factor: Option<i32>,
+}
+
+/// The topics of an application, created and checked.
+#[derive(Debug)]
+pub(super) struct Topics {
+    /// Partition counts of all topics that are read or written.
+    pub(super) partitions: BTreeMap<Arc<str>, i32>,
+    /// All tasks.
+    pub(super) tasks: Vec<TaskId>,
+}
+
+/// Why the topics cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// They are missing, or their settings do not fit.
+    #[error(transparent)]
+    Topics(#[from] TopicsError),
+    /// Their partition counts do not fit each other.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+}
+
+// === impl Application ===
+
+impl Application {
+    /// The topic that every instance tells the others on.
+    pub(super) fn metadata_topic(&self) -> String {
+        format!("{}-metadata", self.topology.application_id())
+    }
+
+    /// The topic whose owner leads.
+    pub(super) fn coordination_topic(&self) -> String {
+        format!("{}-coordination", self.topology.application_id())
+    }
+
+    /// Creates the internal topics that are missing, and checks all topics.
+    pub(super) fn prepare(&self) -> Result<Topics, PrepareError> {
+        let mut admin = self.log.admin().map_err(TopicsError::from)?;
+        let external = self.topology.external_topics();
+        let counts = topics::existing(&mut *admin, external.iter().map(|topic| &**topic))?;
+        let partitions = self.topology.partitions(&counts)?;
+        let mut wanted: Vec<NewTopic> = partitions
+            .internal_topics()
+            .iter()
+            .map(|topic| self.internal(topic.name.to_string(), topic.partitions, topic.config.clone()))
+            .collect();
+        let compacted = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+        wanted.push(self.internal(self.metadata_topic(), 1, compacted));
+        wanted.push(self.internal(self.coordination_topic(), 1, BTreeMap::new()));
+        topics::ensure(&mut *admin, &wanted, &*self.clock)?;
+        Ok(Topics::new(counts, &partitions))
+    }
+
+    fn internal(&self, name: String, partitions: i32, config: BTreeMap<String, String>) -> NewTopic {
+        NewTopic { name, partitions, replication_factor: self.replication_factor, config }
+    }
+}
+
+// === impl Topics ===
+
+impl Topics {
+    fn new(external: BTreeMap<String, i32>, internal: &Partitions) -> Self {
+        let mut partitions: BTreeMap<Arc<str>, i32> =
+            external.into_iter().map(|(name, count)| (name.into(), count)).collect();
+        partitions.extend(internal.internal_topics().iter().map(|topic| (Arc::clone(&topic.name), topic.partitions)));
+        Self { partitions, tasks: internal.tasks() }
+    }
+
+    /// The tasks as the planner wants them.
+    pub(super) fn plan_tasks(&self, topology: &Resolved) -> Vec<PlanTask> {
+        let stateful = |task: TaskId| {
+            let stores = &topology.sub_topologies[task.sub_topology as usize].stores;
+            stores.iter().any(|store| store.changelog.is_some())
+        };
+        self.tasks.iter().map(|task| PlanTask { task: *task, stateful: stateful(*task) }).collect()
+    }
+}
+
+// === impl PrepareError ===
+
+impl PrepareError {
+    /// Whether trying again later may help.
+    pub(super) fn is_retriable(&self) -> bool {
+        matches!(self, Self::Topics(TopicsError::Log(error)) if error.is_retriable())
+    }
+}

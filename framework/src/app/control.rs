@@ -1,0 +1,252 @@
+//! The control thread: it carries the coordinator's events in and its actions out.
+//!
+//! It owns the membership, which it polls only while every worker makes progress (liveness is processing, not polling), the
+//! metadata topic and the workers. Calls that take long (members, topics, fencing) go to a thread of their own, see [`LeaderCalls`].
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    AppError,
+    leader_calls::{Call, LeaderCalls},
+    metadata_topic::MetadataTopic,
+    status::Status,
+};
+use crate::{
+    cluster::{Action, Coordinator, Event, MetadataRecord, Offsets, Role, TaskEvent},
+    log::{Membership, MembershipEvent, TopicPartition},
+    runtime::{GlobalsThread, Report, Shared, Workers},
+    state::{StoreId, TaskId},
+};
+
+/// How long one turn waits for the membership and for metadata.
+const TURN: Duration = Duration::from_millis(10);
+/// How long a stop may take before the workers are stopped without a hand-over.
+const STOP_DEADLINE: Duration = Duration::from_secs(25);
+/// How often to ask whether the log is back.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The control thread's state.
+pub(super) struct Control {
+    pub(super) coordinator: Coordinator,
+    pub(super) membership: Box<dyn Membership>,
+    pub(super) metadata: MetadataTopic,
+    pub(super) workers: Workers,
+    pub(super) globals: GlobalsThread,
+    pub(super) calls: LeaderCalls,
+    pub(super) shared: Arc<Shared>,
+    pub(super) status: Arc<Status>,
+    pub(super) max_poll_interval: Duration,
+    /// When to ask next whether the log is back.
+    pub(super) next_probe: Duration,
+    /// Changelog offsets of the tasks on this host, open or not.
+    pub(super) offsets: BTreeMap<TaskId, Offsets>,
+}
+
+/// How the control thread goes on.
+enum Next {
+    Turn,
+    /// Everything was given away.
+    Stopped,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Runs until it is told to stop, or cannot go on.
+    pub(super) fn run(mut self) -> Result<(), AppError> {
+        let result = self.turns();
+        if let Err(error) = &result {
+            tracing::error!(%error, "the instance stops");
+        }
+        self.workers.stop();
+        self.workers.join();
+        let left = self.membership.leave().map_err(AppError::from);
+        self.globals.stop();
+        self.calls.stop();
+        result.and(left)
+    }
+
+    fn turns(&mut self) -> Result<(), AppError> {
+        self.step(Event::Offsets(self.offsets.clone()))?;
+        let mut stop_by: Option<Duration> = None;
+        loop {
+            let now = self.now();
+            if self.status.stop_requested() && stop_by.is_none() {
+                tracing::info!("stopping: giving the tasks away");
+                stop_by = Some(now + STOP_DEADLINE);
+                if let Next::Stopped = self.step(Event::Stop)? {
+                    return Ok(());
+                }
+            }
+            if stop_by.is_some_and(|deadline| now > deadline) {
+                tracing::warn!("the hand-over took too long; leaving without it");
+                return Ok(());
+            }
+            if let Next::Stopped = self.turn()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<Next, AppError> {
+        let alive = self.workers.are_alive(self.max_poll_interval);
+        self.status.set_stuck(!alive);
+        if alive {
+            if let Some(event) = self.membership.poll(TURN)? {
+                self.hear(&event);
+                if let Next::Stopped = self.step(Event::Membership(event))? {
+                    return Ok(Next::Stopped);
+                }
+            }
+        } else {
+            std::thread::sleep(TURN);
+        }
+        for record in self.metadata.poll(TURN)? {
+            if let Next::Stopped = self.step(Event::Metadata(record))? {
+                return Ok(Next::Stopped);
+            }
+        }
+        while let Ok(report) = self.workers.reports().try_recv() {
+            for event in self.heard(report)? {
+                if let Next::Stopped = self.step(event)? {
+                    return Ok(Next::Stopped);
+                }
+            }
+        }
+        while let Some(event) = self.calls.answer() {
+            if let Next::Stopped = self.step(event)? {
+                return Ok(Next::Stopped);
+            }
+        }
+        let now = self.now();
+        if self.status.is_log_away() && now >= self.next_probe {
+            self.next_probe = now + PROBE_INTERVAL;
+            self.calls.make(Call::Probe);
+        }
+        if self.globals.has_failed() {
+            return Err(AppError::GlobalTables);
+        }
+        self.step(Event::Tick)
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.clock.monotonic()
+    }
+
+    /// Gives the coordinator an event and does what it says.
+    fn step(&mut self, event: Event) -> Result<Next, AppError> {
+        let now = self.now();
+        let actions = self.coordinator.step(now, event);
+        let mut next = Next::Turn;
+        for action in actions {
+            if let Next::Stopped = self.act(action)? {
+                next = Next::Stopped;
+            }
+        }
+        let view = self.coordinator.view();
+        self.status.set_cluster(view, self.coordinator.leads(), &self.shared);
+        Ok(next)
+    }
+
+    fn act(&mut self, action: Action) -> Result<Next, AppError> {
+        match action {
+            Action::PublishHost(host) => self.metadata.publish(&MetadataRecord::Host(host)),
+            Action::PublishAssignment(assignment) => self.metadata.publish(&MetadataRecord::Assignment(assignment)),
+            Action::PublishTombstone { instance_id } => self.metadata.publish(&MetadataRecord::HostGone(instance_id)),
+            Action::QueryMembers { generation } => self.calls.make(Call::Members { generation }),
+            Action::CheckTopics { generation } => self.calls.make(Call::Topics { generation }),
+            Action::Fence { generation, instance_id, transactional_ids } => {
+                self.calls.make(Call::Fence { generation, instance_id, transactional_ids });
+            }
+            Action::StartTask { task, role: Role::Active, epoch } if self.shared.knows(task) => {
+                self.workers.start_task(task, epoch);
+            }
+            // Followers are planned only when there are replicas to place; unknown tasks by nobody of this topology.
+            Action::StartTask { task, .. } | Action::PromoteTask { task, .. } => {
+                let event =
+                    TaskEvent::Failed { reason: format!("this instance cannot run task {task} as it is asked to") };
+                let actions = self.coordinator.step(self.now(), Event::Task { task, event });
+                for action in actions {
+                    self.act(action)?;
+                }
+            }
+            Action::ReleaseTask { task } => self.workers.release_task(task),
+            Action::DropAll => self.workers.drop_all(),
+            Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
+            Action::Drained => self.status.request_stop(),
+            Action::Stopped => return Ok(Next::Stopped),
+            Action::Fatal(error) => return Err(error.into()),
+        }
+        Ok(Next::Turn)
+    }
+
+    /// Notes what the membership says beside telling the coordinator.
+    fn hear(&mut self, event: &MembershipEvent) {
+        match event {
+            MembershipEvent::Joined { epoch, .. } => {
+                self.status.log_reachable();
+                self.shared.metrics.cluster_rebalances.inc();
+                self.shared.metrics.cluster_generation.set(i64::from(epoch.generation));
+            }
+            MembershipEvent::Lost { reason } => tracing::warn!(reason, "the membership is lost"),
+            MembershipEvent::Unavailable { reason } => self.status.log_unavailable(reason, self.now()),
+        }
+    }
+
+    /// What a worker's report means to the coordinator.
+    fn heard(&mut self, report: Report) -> Result<Vec<Event>, AppError> {
+        let (task, event) = match report {
+            Report::Restoring { task } => (task, TaskEvent::Restoring),
+            Report::Running { task, offsets } => {
+                self.remember(task, &offsets);
+                let stands = Event::Offsets(self.offsets.clone());
+                return Ok(vec![stands, Event::Task { task, event: TaskEvent::Running }]);
+            }
+            Report::Released { task, offsets } => {
+                self.status.task_recovered(task);
+                self.remember(task, &offsets);
+                let stands = Event::Offsets(self.offsets.clone());
+                return Ok(vec![stands, Event::Task { task, event: TaskEvent::Released }]);
+            }
+            Report::Failed { task, error } => {
+                self.workers.forget(task);
+                self.status.task_failed(task, &error);
+                (task, TaskEvent::Failed { reason: error })
+            }
+            Report::Recovered { task } => {
+                self.status.task_recovered(task);
+                return Ok(Vec::new());
+            }
+            Report::AllDropped { worker } => {
+                let all = self.workers.dropped(worker);
+                return Ok(all.then_some(Event::AllDropped).into_iter().collect());
+            }
+            Report::LogUnavailable { reason } => {
+                self.status.log_unavailable(&reason, self.now());
+                return Ok(Vec::new());
+            }
+            Report::LogReachable => {
+                self.status.log_reachable();
+                return Ok(Vec::new());
+            }
+            Report::WorkerFailed { worker, error } => return Err(AppError::Worker { worker, error }),
+        };
+        Ok(vec![Event::Task { task, event }])
+    }
+
+    fn remember(&mut self, task: TaskId, offsets: &BTreeMap<StoreId, i64>) {
+        self.offsets.insert(task, changelog_offsets(&self.shared, task, offsets));
+    }
+}
+
+/// Offsets of stores as offsets of their changelog partitions.
+pub(super) fn changelog_offsets(shared: &Shared, task: TaskId, offsets: &BTreeMap<StoreId, i64>) -> Offsets {
+    let stores = &shared.sub_topology(task).stores;
+    offsets
+        .iter()
+        .filter_map(|(store, offset)| {
+            let changelog = stores.get(store.index())?.changelog.as_ref()?;
+            Some((TopicPartition::new(Arc::clone(changelog), task.partition), *offset))
+        })
+        .collect()
+}

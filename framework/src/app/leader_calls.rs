@@ -1,0 +1,125 @@
+//! Calls of the leader that take long, on a thread of their own: the control thread goes on polling the membership.
+
+use std::{
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{application::Application, status::Status};
+use crate::{
+    cluster::{Event, InstanceId, TopicsError as Unfit},
+    log::{Group, Log, LogError},
+};
+
+/// Calls and answers that may wait. The coordinator has at most a few under way for each member.
+const WAITING: usize = 1024;
+/// How long fencing one id may take.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A call; its answer is an [`Event`].
+#[derive(Debug)]
+pub(super) enum Call {
+    /// Who is a member of the group?
+    Members { generation: i32 },
+    /// Create and check the topics; which tasks are there?
+    Topics { generation: i32 },
+    /// Is the log back? The answer goes to the status.
+    Probe,
+    /// Fence transactional ids.
+    Fence { generation: i32, instance_id: InstanceId, transactional_ids: Vec<String> },
+}
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct LeaderCalls {
+    calls: Sender<Call>,
+    answers: Receiver<Event>,
+    thread: JoinHandle<()>,
+}
+
+// === impl LeaderCalls ===
+
+impl LeaderCalls {
+    pub(super) fn start(
+        application: Arc<Application>,
+        group: Arc<dyn Group>,
+        status: Arc<Status>,
+    ) -> Result<Self, LogError> {
+        let (calls, to_make) = bounded::<Call>(WAITING);
+        let (answer, answers) = bounded(WAITING);
+        let thread = Builder::new()
+            .name("millpond-leader".into())
+            .spawn(move || {
+                while let Ok(call) = to_make.recv() {
+                    let event = call.carry_out(&application, &*group, &status);
+                    if event.is_some_and(|event| answer.send(event).is_err()) {
+                        return;
+                    }
+                }
+            })
+            .map_err(|error| LogError::Fatal { reason: format!("cannot start the leader's thread: {error}") })?;
+        Ok(Self { calls, answers, thread })
+    }
+
+    /// Makes a call. One that finds no place is left out: the coordinator asks again.
+    pub(super) fn make(&self, call: Call) {
+        if let Err(error) = self.calls.try_send(call) {
+            tracing::warn!(%error, "a call of the leader was left out");
+        }
+    }
+
+    /// The next answer, if there is one.
+    pub(super) fn answer(&self) -> Option<Event> {
+        self.answers.try_recv().ok()
+    }
+
+    pub(super) fn stop(self) {
+        drop((self.calls, self.answers));
+        if self.thread.join().is_err() {
+            tracing::error!("the leader's thread panicked");
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    fn carry_out(self, application: &Application, group: &dyn Group, status: &Status) -> Option<Event> {
+        let event = match self {
+            Self::Probe => {
+                let topic = application.metadata_topic();
+                let answer = application.log.admin().and_then(|mut admin| admin.topics(&[&topic]));
+                if answer.is_ok() {
+                    status.log_reachable();
+                }
+                return None;
+            }
+            Self::Members { generation } => Event::Members { generation, result: group.members() },
+            Self::Topics { generation } => {
+                let result = application.prepare().map(|topics| topics.plan_tasks(&application.topology));
+                let result = result.map_err(|error| match error.is_retriable() {
+                    true => Unfit::Unavailable { reason: error.to_string() },
+                    false => Unfit::Unfit { reason: error.to_string() },
+                });
+                Event::Topics { generation, result }
+            }
+            Self::Fence { generation, instance_id, transactional_ids } => {
+                let result = fence(&*application.log, &transactional_ids);
+                Event::Fenced { generation, instance_id, result }
+            }
+        };
+        Some(event)
+    }
+}
+
+/// Ends what producers of these ids have open, and keeps them from committing anything more.
+pub(super) fn fence(log: &dyn Log, transactional_ids: &[String]) -> Result<(), LogError> {
+    for id in transactional_ids {
+        tracing::info!(transactional_id = id, "fencing");
+        log.transactional_producer(id, FENCE_TIMEOUT)?.init(FENCE_TIMEOUT)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What the query layer may ask of an instance.
+
+use std::sync::{Arc, OnceLock};
+
+use super::status::Status;
+use crate::{
+    cluster::{ClusterView, Role, TaskState},
+    metrics::Metrics,
+    query::{Catalogue, Health, LocalTask, Serving, Spread, StoreEntry, TopologyDescription},
+    runtime::{Hosted, HostedState},
+    state::{StoreId, TaskId, TaskView},
+    topology::{Resolved, StoreLocation},
+};
+
+/// An instance as its queries see it. Made before anything is connected, so that probes are answered from the start; the rest is
+/// set as it becomes known.
+#[derive(Debug)]
+pub(super) struct InstanceServing {
+    application_id: String,
+    instance_id: String,
+    pub(super) status: Arc<Status>,
+    pub(super) hosted: Arc<Hosted>,
+    pub(super) stores: OnceLock<Arc<Catalogue>>,
+    pub(super) globals: OnceLock<Arc<TaskView>>,
+    topology: Arc<TopologyDescription>,
+    metrics: Metrics,
+}
+
+// === impl InstanceServing ===
+
+impl InstanceServing {
+    pub(super) fn new(topology: &Resolved, instance_id: &str, metrics: Metrics, status: Arc<Status>) -> Self {
+        let description = topology.describe();
+        let json = serde_json::to_value(&description).unwrap_or_else(|error| error.to_string().into());
+        Self {
+            application_id: topology.application_id().to_owned(),
+            instance_id: instance_id.to_owned(),
+            status,
+            hosted: Arc::default(),
+            stores: OnceLock::new(),
+            globals: OnceLock::new(),
+            topology: Arc::new(TopologyDescription { json, text: description.to_string() }),
+            metrics,
+        }
+    }
+}
+
+/// The stores of a topology, when the number of tasks of each sub-topology is known.
+pub(super) fn catalogue(topology: &Resolved, tasks: &[TaskId]) -> Catalogue {
+    let in_tasks = topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
+    let global = topology.globals.iter().map(|global| &global.store);
+    let entries = in_tasks.chain(global).filter_map(|spec| {
+        let (id, spread): (StoreId, Spread) = match topology.store(&spec.name)? {
+            StoreLocation::Tasks { sub_topology, id, .. } => {
+                let partitions = tasks.iter().filter(|task| task.sub_topology == sub_topology).count();
+                (id, Spread::Partitioned { sub_topology, partitions: i32::try_from(partitions).ok()? })
+            }
+            StoreLocation::Global { id, .. } => (id, Spread::Global),
+        };
+        Some(StoreEntry { spec: spec.clone(), id, spread })
+    });
+    entries.collect()
+}
+
+impl Serving for InstanceServing {
+    fn application_id(&self) -> &str {
+        &self.application_id
+    }
+
+    fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    fn stores(&self) -> Option<Arc<Catalogue>> {
+        self.stores.get().cloned()
+    }
+
+    fn cluster(&self) -> Arc<ClusterView> {
+        self.status.cluster()
+    }
+
+    fn local_task(&self, task: TaskId) -> Option<LocalTask> {
+        let hosted = self.hosted.get(task)?;
+        let state = match hosted.state {
+            HostedState::Restoring => TaskState::Restoring,
+            HostedState::Running => TaskState::Running,
+        };
+        Some(LocalTask { view: hosted.view, role: Role::Active, state })
+    }
+
+    fn globals(&self) -> Option<Arc<TaskView>> {
+        self.globals.get().cloned()
+    }
+
+    fn topology(&self) -> Arc<TopologyDescription> {
+        Arc::clone(&self.topology)
+    }
+
+    fn health(&self) -> Health {
+        let health = self.status.health();
+        self.metrics.instance_ready.set(i64::from(health.ready.is_ok()));
+        health
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn scrape(&self) -> String {
+        self.health();
+        let hosted = self.hosted.all();
+        let count = |state| hosted.values().filter(|task| task.state == state).count();
+        let counts = [
+            ("restoring", count(HostedState::Restoring)),
+            ("running", count(HostedState::Running)),
+            ("failed", self.status.failed_tasks()),
+        ];
+        for (state, count) in counts {
+            self.metrics.tasks.with_label_values(&["active", state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.metrics.render()
+    }
+}

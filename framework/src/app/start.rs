@@ -1,0 +1,183 @@
+//! From a configuration to a member of the cluster, on the control thread.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use super::{
+    AppError,
+    application::Application,
+    control::{Control, changelog_offsets},
+    leader_calls::{LeaderCalls, fence},
+    metadata_topic::MetadataTopic,
+    serving::{InstanceServing, catalogue},
+};
+use crate::{
+    cluster::{Coordinator, Event, HostMetadata, Identity, MetadataRecord, Settings},
+    config::{Config, Guarantee},
+    log::{Isolation, MembershipOptions},
+    metrics::Metrics,
+    processor::Globals,
+    runtime::{GlobalsThread, RuntimeSettings, Shared, Workers},
+    state::{MemoryBudget, StateDir, StateSettings, TaskStores},
+};
+
+/// Everything a start needs.
+pub(super) struct Start {
+    pub(super) application: Arc<Application>,
+    pub(super) config: Config,
+    pub(super) metrics: Metrics,
+    pub(super) serving: Arc<InstanceServing>,
+}
+
+// === impl Start ===
+
+impl Start {
+    /// Brings the instance up to the point where it has joined the group.
+    pub(super) fn bring_up(self) -> Result<Control, AppError> {
+        let Self { application, config, metrics, serving } = self;
+        let status = Arc::clone(&serving.status);
+        let log = Arc::clone(&application.log);
+        let clock = Arc::clone(&application.clock);
+        let topology = Arc::clone(&application.topology);
+
+        status.starting("opening the state directory");
+        let dir = StateDir::open(&config.state_dir, topology.application_id())?;
+        let state = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(config.state_memory_bytes) };
+
+        status.starting("checking the topics");
+        let topics = application.prepare()?;
+        let partitions = Arc::new(topics.partitions.clone());
+        let _ = serving.stores.set(Arc::new(catalogue(&topology, &topics.tasks)));
+
+        status.starting("reading the metadata topic");
+        let metadata_name = application.metadata_topic().into();
+        let (metadata, records) = MetadataTopic::load(&*log, metadata_name, Arc::clone(&clock))?;
+
+        status.starting("reading the global tables");
+        let specs: Arc<[_]> = topology.globals.iter().map(|global| global.store.clone()).collect();
+        let global_stores = TaskStores::open_global(&state, specs)?;
+        let view = global_stores.view();
+        let isolation = match config.guarantee {
+            Guarantee::ExactlyOnce => Isolation::ReadCommitted,
+            Guarantee::AtLeastOnce => Isolation::ReadUncommitted,
+        };
+        let globals =
+            GlobalsThread::start(&*log, isolation, &topology, &partitions, global_stores, status.stop_flag())?;
+        let _ = serving.globals.set(Arc::clone(&view));
+
+        status.starting("joining the group");
+        let membership = log.join(MembershipOptions {
+            group_id: topology.application_id().to_owned(),
+            client_id: config.instance_id.clone(),
+            coordination_topic: application.coordination_topic(),
+            session_timeout: config.session_timeout,
+            max_poll_interval: config.max_poll_interval,
+        })?;
+        let shared = Arc::new(Shared {
+            log: Arc::clone(&log),
+            clock: Arc::clone(&clock),
+            metrics,
+            sub_topologies: topology.sub_topologies.iter().cloned().map(Arc::new).collect(),
+            topology: Arc::clone(&topology),
+            partitions,
+            globals: Arc::new(Globals::new(view)),
+            state,
+            group: membership.group(),
+            hosted: Arc::clone(&serving.hosted),
+            settings: settings(&config),
+            transactional_prefix: format!("{}/{}", topology.application_id(), config.instance_id),
+            progress: (0..config.threads).map(|_| AtomicU64::new(clock.monotonic().as_millis() as u64)).collect(),
+            stopping: false.into(),
+        });
+        let workers = Workers::start(&shared)?;
+        let transactional_ids = transactional_ids(&shared);
+        if let Some(earlier) = own_earlier_record(&records, &config.instance_id) {
+            let mut orphans = earlier.transactional_ids.clone();
+            orphans.retain(|id| !transactional_ids.contains(id));
+            fence(&*log, &orphans)?;
+        }
+        let mut coordinator = Coordinator::new(
+            Identity {
+                instance_id: config.instance_id.as_str().into(),
+                started_ms: u64::try_from(clock.now_ms()).unwrap_or(0),
+                url: config.url(),
+                zone: config.zone.clone(),
+                capacity: config.capacity,
+                transactional_ids,
+                topology_fingerprint: topology.fingerprint(),
+            },
+            Settings::default(),
+        );
+        let now = clock.monotonic();
+        for record in records {
+            coordinator.step(now, Event::Metadata(record));
+        }
+        coordinator.step(now, Event::MetadataLoaded);
+        let calls = LeaderCalls::start(Arc::clone(&application), membership.group(), Arc::clone(&status))?;
+        let offsets = stored_offsets(&shared, &topics.tasks)?;
+        status.started();
+        Ok(Control {
+            coordinator,
+            membership,
+            metadata,
+            workers,
+            globals,
+            calls,
+            shared,
+            status,
+            max_poll_interval: config.max_poll_interval,
+            next_probe: now,
+            offsets,
+        })
+    }
+}
+
+fn settings(config: &Config) -> RuntimeSettings {
+    RuntimeSettings {
+        guarantee: config.guarantee,
+        commit_interval: config.commit_interval,
+        transaction_timeout: config.transaction_timeout,
+        buffered_records: config.buffered_records,
+        uncommitted_bytes: config.uncommitted_bytes,
+        threads: config.threads,
+    }
+}
+
+fn transactional_ids(shared: &Shared) -> Vec<String> {
+    match shared.settings.guarantee {
+        Guarantee::ExactlyOnce => (0..shared.settings.threads).map(|worker| shared.transactional_id(worker)).collect(),
+        Guarantee::AtLeastOnce => Vec::new(),
+    }
+}
+
+/// What this instance last said about itself in an earlier life: it may have had more workers, whose transactions nobody ends.
+fn own_earlier_record<'r>(records: &'r [MetadataRecord], me: &str) -> Option<&'r HostMetadata> {
+    let last = records.iter().rev().find(|record| match record {
+        MetadataRecord::Host(host) => *host.instance_id == *me,
+        MetadataRecord::HostGone(instance_id) => **instance_id == *me,
+        MetadataRecord::Assignment(_) => false,
+    })?;
+    match last {
+        MetadataRecord::Host(host) => Some(host),
+        MetadataRecord::HostGone(_) | MetadataRecord::Assignment(_) => None,
+    }
+}
+
+/// Where the stores stand that earlier lives of this instance left on its disk.
+fn stored_offsets(
+    shared: &Shared,
+    tasks: &[crate::state::TaskId],
+) -> Result<BTreeMap<crate::state::TaskId, crate::cluster::Offsets>, AppError> {
+    let Some(dir) = &shared.state.dir else { return Ok(BTreeMap::new()) };
+    let mut offsets = BTreeMap::new();
+    for task in dir.tasks()?.into_iter().filter(|task| tasks.contains(task)) {
+        let specs = Arc::clone(&shared.sub_topology(task).stores);
+        let stores = TaskStores::open(&shared.state, task, specs)?;
+        let point = stores.committed().changelog_offsets.clone();
+        stores.close()?;
+        offsets.insert(task, changelog_offsets(shared, task, &point));
+    }
+    Ok(offsets)
+}

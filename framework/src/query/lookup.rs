@@ -1,0 +1,260 @@
+//! A point lookup from key text to answer: parse, route, then read here or ask the owner.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::Response,
+};
+
+use super::{
+    Api, LocalTask, QueryError, Seen, ServedAs, Spread, StoreEntry,
+    answer::{Found, PositionJson},
+    deadline::Deadline,
+    forward::{ForwardError, Relayed},
+    headers::RequestId,
+    metrics::Route,
+    read::{Read, ReadError, read},
+    route::{Decision, Facts, Host, route},
+};
+use crate::{
+    log::Partitioner,
+    state::{TaskId, TaskView},
+};
+
+/// How often the owner is looked up for one request: once more when the first one gave no answer, since the view
+/// may have become newer meanwhile.
+const MAX_ATTEMPTS: usize = 2;
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    /// The store's name.
+    pub(super) store: String,
+    /// The key's text.
+    pub(super) key: String,
+    /// Whether another instance forwarded it.
+    pub(super) forwarded: bool,
+    /// When the answer must be there.
+    pub(super) deadline: Deadline,
+    /// Names the request.
+    pub(super) request_id: RequestId,
+}
+
+/// What became known on the way to the answer, for the metrics; it is complete also when the lookup fails.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// The store, when there is one of that name.
+    pub(super) store: Option<Arc<str>>,
+    /// Whether the owner was asked.
+    pub(super) route: Route,
+}
+
+/// The answer of a lookup that did not fail.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// An entry of this instance, as a JSON body.
+    Here(Vec<u8>),
+    /// What the owner said.
+    Relayed(Relayed),
+}
+
+/// Where on this instance an entry is read.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    partition: Option<i32>,
+    role: ServedAs,
+}
+
+/// Why an attempt gave no answer.
+#[derive(Debug)]
+enum Miss {
+    /// Another attempt would end the same.
+    Final(QueryError),
+    /// The view named somebody who could not answer; a newer view may name somebody else.
+    Moved(QueryError),
+}
+
+/// A key that belongs to a partition: where one lookup goes.
+#[derive(Debug)]
+struct Target<'a> {
+    store: &'a Arc<StoreEntry>,
+    key: Vec<u8>,
+    task: TaskId,
+}
+
+// === impl Api ===
+
+impl Api {
+    /// Answers a lookup, here or through the owner.
+    pub(super) async fn lookup(&self, lookup: &Lookup, trace: &mut Trace) -> Result<Outcome, QueryError> {
+        let catalogue = self.serving.stores().ok_or(QueryError::Starting)?;
+        let store =
+            catalogue.get(&lookup.store).ok_or_else(|| QueryError::UnknownStore { store: lookup.store.clone() })?;
+        trace.store = Some(store.spec.name.clone());
+        let key = self.parse_key(store, &lookup.key)?;
+        match store.spread {
+            Spread::Global => self.ask_global(store, key, lookup).await,
+            Spread::Partitioned { sub_topology, partitions } => {
+                let partition = Partitioner::for_key(&key, partitions);
+                let task = TaskId { sub_topology, partition };
+                self.ask_owner(&Target { store, key, task }, lookup, trace).await
+            }
+        }
+    }
+
+    fn parse_key(&self, store: &StoreEntry, text: &str) -> Result<Vec<u8>, QueryError> {
+        if text.len() > self.options.max_key_bytes {
+            return Err(QueryError::KeyTooLong { limit_bytes: self.options.max_key_bytes });
+        }
+        store
+            .spec
+            .key_format
+            .parse_key(text)
+            .map_err(|error| QueryError::InvalidKey { store: store.spec.name.clone(), reason: error.to_string() })
+    }
+
+    async fn ask_global(&self, store: &Arc<StoreEntry>, key: Vec<u8>, lookup: &Lookup) -> Result<Outcome, QueryError> {
+        let restoring = || QueryError::StoreRestoring {
+            store: store.spec.name.clone(),
+            partition: None,
+            owner: self.serving.instance_id().to_owned(),
+        };
+        let view = self.serving.globals().ok_or_else(restoring)?;
+        let place = Place { partition: None, role: ServedAs::Global };
+        self.answer(view, store, key, place, lookup).await?.ok_or_else(restoring)
+    }
+
+    async fn ask_owner(&self, at: &Target<'_>, lookup: &Lookup, trace: &mut Trace) -> Result<Outcome, QueryError> {
+        let store = || at.store.spec.name.clone();
+        let partition = at.task.partition;
+        let mut asked_url: Option<String> = None;
+        let mut failure = QueryError::NoLiveOwner { store: store(), partition };
+        for _ in 0..MAX_ATTEMPTS {
+            let view = self.serving.cluster();
+            let local = self.serving.local_task(at.task);
+            let facts = Facts {
+                task: at.task,
+                local: local.as_ref().map(|task| (task.role, task.state)),
+                view: &view,
+                this_instance: self.serving.instance_id(),
+                forwarded: lookup.forwarded,
+            };
+            let result = match (route(&facts), local) {
+                (Decision::Answer, Some(task)) => self.ask_local_task(at, task, lookup).await,
+                // The view has nothing newer to say.
+                (Decision::Forward(owner), _) if asked_url.as_deref() == Some(owner.url) => break,
+                (Decision::Forward(owner), _) => {
+                    trace.route = Route::Forwarded;
+                    asked_url = Some(owner.url.to_owned());
+                    self.ask_other_instance(at, owner, lookup).await
+                }
+                (Decision::Restoring, _) => Err(Miss::Final(QueryError::StoreRestoring {
+                    store: store(),
+                    partition: Some(partition),
+                    owner: self.serving.instance_id().to_owned(),
+                })),
+                (Decision::Refuse, _) => Err(Miss::Final(QueryError::HopLimit { store: store(), partition })),
+                // To answer takes a local task, so the second does not come here.
+                (Decision::NoLiveOwner | Decision::Answer, _) => {
+                    Err(Miss::Final(QueryError::NoLiveOwner { store: store(), partition }))
+                }
+            };
+            match result {
+                Ok(outcome) => return Ok(outcome),
+                Err(Miss::Final(error)) => return Err(error),
+                Err(Miss::Moved(error)) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn ask_local_task(&self, at: &Target<'_>, task: LocalTask, lookup: &Lookup) -> Result<Outcome, Miss> {
+        let place = Place { partition: Some(at.task.partition), role: ServedAs::Active };
+        let answer = self.answer(task.view, at.store, at.key.clone(), place, lookup).await.map_err(Miss::Final)?;
+        answer.ok_or_else(|| {
+            Miss::Moved(QueryError::OwnerChanging {
+                store: at.store.spec.name.clone(),
+                partition: at.task.partition,
+                owner: self.serving.instance_id().to_owned(),
+            })
+        })
+    }
+
+    async fn ask_other_instance(&self, at: &Target<'_>, owner: Host<'_>, lookup: &Lookup) -> Result<Outcome, Miss> {
+        let store = || at.store.spec.name.clone();
+        let partition = at.task.partition;
+        let instance = || owner.instance.to_owned();
+        self.forwarder.ask(owner, lookup).await.map(Outcome::Relayed).map_err(|error| match error {
+            ForwardError::Final(error) => Miss::Final(error),
+            ForwardError::NotOwner => {
+                Miss::Moved(QueryError::OwnerChanging { store: store(), partition, owner: instance() })
+            }
+            ForwardError::Unreachable(reason) => Miss::Moved(QueryError::OwnerUnreachable {
+                store: store(),
+                partition,
+                owner: instance(),
+                url: owner.url.to_owned(),
+                reason,
+            }),
+        })
+    }
+
+    /// Reads an entry of this instance and makes the body of it; `None` when the state was closed meanwhile.
+    async fn answer(
+        &self,
+        view: Arc<TaskView>,
+        store: &Arc<StoreEntry>,
+        key: Vec<u8>,
+        Place { partition, role }: Place,
+        lookup: &Lookup,
+    ) -> Result<Option<Outcome>, QueryError> {
+        let entry = Arc::clone(store);
+        let name = || store.spec.name.clone();
+        let Read { row, position } = match self.reads.run(&lookup.deadline, move || read(&view, &entry, &key)).await? {
+            Ok(read) => read,
+            Err(ReadError::Closed) => return Ok(None),
+            Err(error) => {
+                let cause: &dyn std::error::Error = &error; // with its sources
+                tracing::error!(request_id = %lookup.request_id, store = %name(), cause, "a query cannot be answered");
+                return Err(match error {
+                    ReadError::Undecodable { format, .. } => {
+                        QueryError::Undecodable { store: name(), format: format.to_string() }
+                    }
+                    ReadError::State(_) | ReadError::Closed => QueryError::StoreFailed { store: name() },
+                });
+            }
+        };
+        let Some(row) = row else {
+            let seen = Box::new(Seen { partition, position, role });
+            return Err(QueryError::NotFound { store: name(), key: lookup.key.clone(), seen });
+        };
+        let found = Found {
+            key: &row.key,
+            value: &row.value,
+            timestamp: row.timestamp_ms,
+            partition,
+            position: PositionJson(&position),
+            role,
+            served_by: self.serving.instance_id(),
+        };
+        let body = serde_json::to_vec(&found).expect("an answer consists of JSON values, strings and numbers");
+        Ok(Some(Outcome::Here(body)))
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    pub(super) fn into_response(self) -> Response {
+        match self {
+            Self::Here(body) => {
+                let mut response = Response::new(Body::from(body));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            Self::Relayed(answer) => answer.into_response(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `/stores`, `/cluster` and `/topology`.
+
+use axum::{body::Body, http::Request};
+use serde_json::json;
+
+use super::fixture::{Fake, TASK_OF_UA};
+
+#[tokio::test]
+async fn stores_are_listed_with_their_owners() {
+    let fake = Fake::new("a");
+    fake.sees(&[(TASK_OF_UA, "b", "http://b")]);
+    let partitioned = |name: &str, key_format: &str| {
+        json!({
+            "name": name, "kind": "timestamped-key-value", "key_format": key_format, "value_format": "json",
+            "global": false, "sub_topology": 0, "partitions": 3,
+            "owners": [
+                {"partition": 0, "instance": null, "url": null},
+                {"partition": 1, "instance": "b", "url": "http://b"},
+                {"partition": 2, "instance": null, "url": null},
+            ],
+        })
+    };
+    let airlines = json!({
+        "name": "airlines", "kind": "timestamped-key-value", "key_format": "string", "value_format": "json",
+        "global": true, "sub_topology": null, "partitions": null, "owners": [],
+    });
+    let stores = json!([airlines, partitioned("by-number", "i64"), partitioned("delays", "string")]);
+    assert_eq!(fake.get("/stores").await.json(), json!({ "stores": stores }));
+
+    fake.facts().stores = None;
+    assert_eq!(fake.get("/stores").await.problem(), "Starting");
+}
+
+#[tokio::test]
+async fn the_cluster_is_shown_as_this_instance_sees_it() {
+    let fake = Fake::new("a");
+    let empty = fake.get("/cluster").await.json();
+    assert_eq!(
+        (&empty["this_instance"], &empty["generation"], &empty["tasks"]),
+        (&json!("a"), &json!(null), &json!([]))
+    );
+
+    fake.sees(&[(TASK_OF_UA, "b", "http://b")]);
+    let instance = json!({
+        "instance": "b", "url": "http://b", "live": true, "zone": null, "capacity": 1, "draining": false
+    });
+    let task = json!({
+        "task": "0_1", "sub_topology": 0, "partition": 1, "owner": "b", "assigned": "b",
+        "hosts": [{"instance": "b", "role": "active", "state": "running"}],
+    });
+    let cluster = json!({
+        "application_id": "flights", "this_instance": "a", "member_of_generation": 4, "generation": 4, "version": 2,
+        "leader": "b", "instances": [instance], "tasks": [task],
+    });
+    assert_eq!(fake.get("/cluster").await.json(), cluster);
+}
+
+#[tokio::test]
+async fn the_topology_is_json_unless_text_is_preferred() {
+    let fake = Fake::new("a");
+    let text = "Topology: flight-delays\n";
+    let json = r#"{"name":"flight-delays"}"#;
+    for (accept, body) in [
+        ("*/*", json),
+        ("text/plain", text),
+        ("application/json, text/plain", json),
+        ("application/json;q=0.5, text/plain;q=0.9, */*;q=0.1", text),
+        ("text/plain;q=0", json),
+        ("text/html", json),
+    ] {
+        let request = Request::get("/topology").header("accept", accept).body(Body::empty()).expect("a legal request");
+        assert_eq!(fake.ask(request).await.text(), body, "{accept}");
+    }
+}

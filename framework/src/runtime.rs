@@ -1,0 +1,196 @@
+//! Worker threads, tasks, commit, restore.
+//!
+//! The control thread (see [`crate::app`]) tells the workers which tasks to run by [`Command`]s and hears of them by [`Report`]s. A worker
+//! owns everything its tasks need, so records are processed without a lock; what other threads may read of a task (its
+//! committed state) is in [`Hosted`].
+
+mod globals;
+mod hosted;
+mod pool;
+mod production;
+mod queue;
+mod restore;
+mod task;
+mod worker;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
+
+pub(crate) use self::{
+    globals::GlobalsThread,
+    hosted::{Hosted, HostedState},
+    pool::Workers,
+};
+use crate::{
+    config::Guarantee,
+    log::{Epoch, Group, Log, TopicPartition},
+    metrics::Metrics,
+    processor::Globals,
+    state::{StateSettings, StoreId, TaskId},
+    time::Clock,
+    topology::{Resolved, SubTopology},
+};
+
+/// What a worker is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    /// Restore a task and run it.
+    Start {
+        /// The task.
+        task: TaskId,
+        /// The epoch to commit under.
+        epoch: Epoch,
+    },
+    /// Commit and close a task: another instance takes it.
+    Release {
+        /// The task.
+        task: TaskId,
+    },
+    /// Close all tasks, what is not committed is lost; then get a new producer.
+    DropAll,
+    /// The tasks stay; commit under this epoch from now on.
+    Epoch(Epoch),
+    /// Commit, close all tasks and end.
+    Stop,
+}
+
+/// What a worker tells.
+#[derive(Debug, Clone)]
+pub(crate) enum Report {
+    /// The stores of a task are being brought up to date.
+    Restoring {
+        /// The task.
+        task: TaskId,
+    },
+    /// A task processes records.
+    Running {
+        /// The task.
+        task: TaskId,
+        /// Where its stores stand in their changelogs.
+        offsets: BTreeMap<StoreId, i64>,
+    },
+    /// A task was committed and closed.
+    Released {
+        /// The task.
+        task: TaskId,
+        /// Where its stores stand in their changelogs.
+        offsets: BTreeMap<StoreId, i64>,
+    },
+    /// A worker has dropped all its tasks and has a new producer.
+    AllDropped {
+        /// The worker.
+        worker: usize,
+    },
+    /// A task stopped by an error.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// The error.
+        error: String,
+    },
+    /// A task that had failed got over what it had failed at.
+    Recovered {
+        /// The task.
+        task: TaskId,
+    },
+    /// The log cannot be reached.
+    LogUnavailable {
+        /// What the client says.
+        reason: String,
+    },
+    /// The log can be reached again.
+    LogReachable,
+    /// A worker ended by an error: the instance must stop.
+    WorkerFailed {
+        /// The worker.
+        worker: usize,
+        /// The error.
+        error: String,
+    },
+}
+
+/// The settings of the workers.
+#[derive(Debug, Clone)]
+pub(crate) struct RuntimeSettings {
+    /// The guarantee.
+    pub(crate) guarantee: Guarantee,
+    /// How often to commit.
+    pub(crate) commit_interval: Duration,
+    /// How long a transaction may stay open.
+    pub(crate) transaction_timeout: Duration,
+    /// Records buffered per input partition before fetching pauses.
+    pub(crate) buffered_records: usize,
+    /// Uncommitted bytes of a worker's tasks that make it commit early.
+    pub(crate) uncommitted_bytes: usize,
+    /// How many worker threads.
+    pub(crate) threads: usize,
+}
+
+/// What all workers of an instance share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The log.
+    pub(crate) log: Arc<dyn Log>,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The metrics.
+    pub(crate) metrics: Metrics,
+    /// The topology with its topic names.
+    pub(crate) topology: Arc<Resolved>,
+    /// Its sub-topologies, by id.
+    pub(crate) sub_topologies: Vec<Arc<SubTopology>>,
+    /// Partition counts of all topics that are read or written.
+    pub(crate) partitions: Arc<BTreeMap<Arc<str>, i32>>,
+    /// The global tables.
+    pub(crate) globals: Arc<Globals>,
+    /// Where stores live.
+    pub(crate) state: StateSettings,
+    /// The group this instance is a member of.
+    pub(crate) group: Arc<dyn Group>,
+    /// What is hosted here, for queries.
+    pub(crate) hosted: Arc<Hosted>,
+    /// The settings.
+    pub(crate) settings: RuntimeSettings,
+    /// Prefix of the transactional ids: `<application id>/<instance id>`. Neither id has a `/`, so no two instances share one.
+    pub(crate) transactional_prefix: String,
+    /// When each worker last made progress, in ms of the monotonic clock.
+    pub(crate) progress: Vec<AtomicU64>,
+    /// Set when the workers are told to stop: one that waits for the log gives up waiting.
+    pub(crate) stopping: AtomicBool,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The transactional id of a worker.
+    pub(crate) fn transactional_id(&self, worker: usize) -> String {
+        format!("{}/{worker}", self.transactional_prefix)
+    }
+
+    /// Whether a task is one of this topology.
+    pub(crate) fn knows(&self, task: TaskId) -> bool {
+        (task.sub_topology as usize) < self.sub_topologies.len()
+    }
+
+    /// The sub-topology of a task of this topology.
+    pub(crate) fn sub_topology(&self, task: TaskId) -> Arc<SubTopology> {
+        Arc::clone(&self.sub_topologies[task.sub_topology as usize])
+    }
+
+    /// The partitions that a task reads, with the index of their topic among the sub-topology's sources.
+    pub(crate) fn inputs(&self, task: TaskId) -> Vec<(usize, TopicPartition)> {
+        let sub_topology = self.sub_topology(task);
+        let has_partition = |topic: &Arc<str>| self.partitions.get(topic).is_some_and(|count| task.partition < *count);
+        (0..)
+            .zip(&sub_topology.sources)
+            .filter(|(_, topic)| has_partition(topic))
+            .map(|(index, topic)| (index, TopicPartition::new(Arc::clone(topic), task.partition)))
+            .collect()
+    }
+}

@@ -1,0 +1,176 @@
+//! The thread that keeps the global tables: every instance reads them whole.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use crate::{
+    log::{Isolation, Log, LogError, ReadFrom, Reader, ReaderEvent, TopicPartition},
+    processor::ProcessError,
+    state::{CommitPoint, StoreId, TaskStores},
+    topology::{GlobalProcessor, Resolved},
+};
+
+const FETCH_RECORDS: usize = 4096;
+const WAIT: Duration = Duration::from_millis(100);
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct GlobalsThread {
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
+}
+
+/// Reads global topics into their stores.
+struct GlobalReader {
+    reader: Box<dyn Reader>,
+    stores: TaskStores,
+    point: CommitPoint,
+    /// The store that a topic feeds, and how its records become rows.
+    tables: BTreeMap<Arc<str>, (StoreId, GlobalProcessor)>,
+    /// What is left until the tables are whole: partition and the end it had at the start.
+    behind: BTreeMap<TopicPartition, i64>,
+}
+
+// === impl GlobalsThread ===
+
+impl GlobalsThread {
+    /// Reads every global table to its end, then keeps following in a thread of its own.
+    pub(crate) fn start(
+        log: &dyn Log,
+        isolation: Isolation,
+        topology: &Arc<Resolved>,
+        partitions: &BTreeMap<Arc<str>, i32>,
+        stores: TaskStores,
+        given_up: &AtomicBool,
+    ) -> Result<Self, ProcessError> {
+        let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        if topology.globals.is_empty() {
+            return Ok(Self { thread: None, stop, failed });
+        }
+        let mut reader = GlobalReader::open(log, isolation, topology, partitions, stores)?;
+        while !reader.behind.is_empty() && !given_up.load(Ordering::Relaxed) {
+            reader.step(WAIT)?;
+        }
+        let (stopped, broken) = (Arc::clone(&stop), Arc::clone(&failed));
+        let thread = Builder::new()
+            .name("millpond-globals".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    if let Err(error) = reader.step(WAIT) {
+                        tracing::error!(%error, "the global tables cannot be followed any more");
+                        broken.store(true, Ordering::Relaxed);
+                        break;
+                    }
+                }
+                if let Err(error) = reader.stores.close() {
+                    tracing::error!(%error, "the global tables were not closed cleanly");
+                }
+            })
+            .map_err(|error| LogError::Fatal {
+                reason: format!("cannot start the thread for global tables: {error}"),
+            })?;
+        Ok(Self { thread: Some(thread), stop, failed })
+    }
+
+    /// Whether it ended by an error.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Closes the tables.
+    pub(crate) fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the global tables panicked");
+        }
+    }
+}
+
+// === impl GlobalReader ===
+
+impl GlobalReader {
+    fn open(
+        log: &dyn Log,
+        isolation: Isolation,
+        topology: &Resolved,
+        partitions: &BTreeMap<Arc<str>, i32>,
+        stores: TaskStores,
+    ) -> Result<Self, ProcessError> {
+        let mut reader = log.reader(isolation)?;
+        let point = stores.committed().clone();
+        let (mut tables, mut behind) = (BTreeMap::new(), BTreeMap::new());
+        for (index, global) in topology.globals.iter().enumerate() {
+            let Some(rows) = topology.global_processor(index) else { continue };
+            tables.insert(Arc::clone(&global.topic), (StoreId::new(index), rows));
+            for partition in 0..partitions.get(&global.topic).copied().unwrap_or(0) {
+                let partition = TopicPartition::new(Arc::clone(&global.topic), partition);
+                let end = reader.end_offset(&partition)?;
+                let (position, from) = match point.positions.get(&partition) {
+                    Some(offset) => (*offset, ReadFrom::Offset(*offset)),
+                    None => (reader.beginning_offset(&partition)?, ReadFrom::Beginning),
+                };
+                reader.assign(&partition, from)?;
+                if position < end {
+                    behind.insert(partition, end);
+                }
+            }
+        }
+        Ok(Self { reader, stores, point, tables, behind })
+    }
+
+    /// Reads and writes one fetch.
+    fn step(&mut self, timeout: Duration) -> Result<(), ProcessError> {
+        let fetched = self.reader.poll(FETCH_RECORDS, timeout)?;
+        let mut changed = false;
+        for batch in &fetched.batches {
+            let Some((store, rows)) = self.tables.get(&batch.source().topic) else { continue };
+            for record in batch.iter() {
+                if let Some(row) = rows.row(batch.source().partition, &record)? {
+                    self.stores.write(*store, row.key, row.value, row.timestamp_ms);
+                }
+            }
+            if let Some(last) = batch.len().checked_sub(1).and_then(|last| batch.get(last)) {
+                self.advance(batch.source(), last.offset + 1);
+            }
+            changed = true;
+        }
+        for event in fetched.events {
+            match event {
+                ReaderEvent::EndReached { partition, next_offset } => self.advance(&partition, next_offset),
+                ReaderEvent::OutOfRange { partition, offset } => {
+                    return Err(ProcessError::Log(LogError::Refused {
+                        what: format!("reading global table {partition} from offset {offset}"),
+                        reason:
+                            "the topic was truncated or made anew: remove the folder `global` of the state directory"
+                                .into(),
+                    }));
+                }
+                ReaderEvent::Unavailable { reason } => {
+                    tracing::warn!(reason, "the log cannot be reached for the global tables");
+                }
+            }
+        }
+        if changed {
+            self.stores.freeze();
+            self.stores.commit(&self.point)?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, partition: &TopicPartition, next: i64) {
+        self.point.positions.insert(partition.clone(), next);
+        if self.behind.get(partition).is_some_and(|end| next >= *end) {
+            self.behind.remove(partition);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What an instance hosts, as its other threads may see it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use crate::state::{TaskId, TaskView};
+
+/// The tasks hosted here. Written by the workers, read by queries; the lock is held for a map operation only.
+#[derive(Debug, Default)]
+pub(crate) struct Hosted {
+    tasks: RwLock<BTreeMap<TaskId, HostedTask>>,
+}
+
+/// A task hosted here.
+#[derive(Debug, Clone)]
+pub(crate) struct HostedTask {
+    /// Whether its stores are whole.
+    pub(crate) state: HostedState,
+    /// Its committed state.
+    pub(crate) view: Arc<TaskView>,
+}
+
+/// How far a hosted task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostedState {
+    /// Its stores are being brought up to the end of their changelogs.
+    Restoring,
+    /// It processes records.
+    Running,
+}
+
+// === impl Hosted ===
+
+impl Hosted {
+    pub(crate) fn restoring(&self, task: TaskId, view: Arc<TaskView>) {
+        self.set(task, HostedTask { state: HostedState::Restoring, view });
+    }
+
+    pub(crate) fn running(&self, task: TaskId, view: Arc<TaskView>) {
+        self.set(task, HostedTask { state: HostedState::Running, view });
+    }
+
+    fn set(&self, task: TaskId, hosted: HostedTask) {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner).insert(task, hosted);
+    }
+
+    pub(crate) fn remove(&self, task: TaskId) {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner).remove(&task);
+    }
+
+    /// The task, if it is hosted here.
+    #[must_use]
+    pub(crate) fn get(&self, task: TaskId) -> Option<HostedTask> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
+    }
+
+    /// All tasks hosted here.
+    #[must_use]
+    pub(crate) fn all(&self) -> BTreeMap<TaskId, HostedTask> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

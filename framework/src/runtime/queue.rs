@@ -1,0 +1,176 @@
+//! The records of one input partition that wait to be processed, and the choice of the next one.
+
+use std::collections::VecDeque;
+
+use crate::log::{Batch, Headers, RecordRef, TopicPartition};
+
+/// One input partition of a task.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    partition: TopicPartition,
+    batches: VecDeque<Batch>,
+    /// Index of the next record in the first batch.
+    cursor: usize,
+    len: usize,
+    /// The offset of the next record to process.
+    position: i64,
+    /// Where the log ended when the reader last reached its end, if nothing was fetched since.
+    end: Option<i64>,
+    /// Whether fetching is paused for back-pressure.
+    pub(crate) paused: bool,
+}
+
+/// What a task does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Process the first record of the queue with this index.
+    Process(usize),
+    /// A queue is empty and its end was not reached: a record with a smaller timestamp may be on its way.
+    Wait,
+    /// Nothing is left to do.
+    Idle,
+}
+
+/// The record with the smallest timestamp among the heads; of equal ones the first queue's.
+///
+/// A task never runs ahead of a partition that is known to hold more records, or of which nothing is known yet (`max.task.idle.ms=0`,
+/// KIP-695): so joins of what is already on the log do not depend on the order of fetches.
+pub(crate) fn choose(queues: &[Queue]) -> Choice {
+    let mut first: Option<(i64, usize)> = None;
+    let mut waiting = false;
+    for (index, queue) in queues.iter().enumerate() {
+        match queue.head_timestamp() {
+            Some(timestamp) if first.is_none_or(|(smallest, _)| timestamp < smallest) => {
+                first = Some((timestamp, index));
+            }
+            Some(_) => {}
+            None => waiting |= !queue.at_end(),
+        }
+    }
+    match first {
+        _ if waiting && first.is_some() => Choice::Wait,
+        Some((_, index)) => Choice::Process(index),
+        None => Choice::Idle,
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// An empty queue that goes on at `position`.
+    pub(crate) fn new(partition: TopicPartition, position: i64) -> Self {
+        Self { partition, batches: VecDeque::new(), cursor: 0, len: 0, position, end: None, paused: false }
+    }
+
+    pub(crate) fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The offset of the next record to process: what a commit writes down.
+    pub(crate) fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Whether everything up to the end of the log was fetched.
+    fn at_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Whether everything on the log was processed.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.len == 0 && self.at_end()
+    }
+
+    /// Appends fetched records.
+    pub(crate) fn push(&mut self, batch: Batch) {
+        if !batch.is_empty() {
+            self.end = None;
+            self.len += batch.len();
+            self.batches.push_back(batch);
+        }
+    }
+
+    /// The reader reached the end. Behind the last record there may be transaction markers, which an idle position must not
+    /// stop in front of: its lag would never be 0.
+    pub(crate) fn reached_end(&mut self, next_offset: i64) {
+        self.end = Some(next_offset);
+        if self.len == 0 {
+            self.position = self.position.max(next_offset);
+        }
+    }
+
+    fn head_timestamp(&self) -> Option<i64> {
+        self.batches.front().and_then(|batch| batch.get(self.cursor)).map(|record| record.timestamp_ms)
+    }
+
+    /// Takes the first record out, for the time of `process`.
+    pub(crate) fn take<R>(&mut self, process: impl FnOnce(RecordRef<'_>, Headers) -> R) -> Option<R> {
+        let batch = self.batches.front()?;
+        let record = batch.get(self.cursor)?;
+        let next = record.offset + 1;
+        let result = process(record, batch.headers(self.cursor));
+        self.cursor += 1;
+        self.len -= 1;
+        self.position = next;
+        if self.cursor == batch.len() {
+            self.batches.pop_front();
+            self.cursor = 0;
+        }
+        if let (0, Some(end)) = (self.len, self.end) {
+            self.position = self.position.max(end);
+        }
+        Some(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::BatchBuilder;
+
+    fn queue(timestamps: &[i64]) -> Queue {
+        let partition = TopicPartition::new("t", 0);
+        let mut batch = BatchBuilder::new(partition.clone());
+        for (offset, timestamp) in (0..).zip(timestamps) {
+            batch.push(offset, *timestamp, None, None, []);
+        }
+        let mut queue = Queue::new(partition, 0);
+        queue.push(batch.build());
+        queue
+    }
+
+    #[test]
+    fn the_smallest_timestamp_goes_first_and_ties_go_to_the_first_queue() {
+        let mut queues = [queue(&[5, 1]), queue(&[3, 5])];
+        let mut order = Vec::new();
+        while let Choice::Process(index) = choose(&queues) {
+            order.push((index, queues[index].take(|record, _| record.timestamp_ms).expect("it was chosen")));
+            queues.iter_mut().for_each(|queue| queue.reached_end(2));
+        }
+        assert_eq!(order, [(1, 3), (0, 5), (0, 1), (1, 5)]);
+    }
+
+    #[test]
+    fn an_empty_queue_holds_the_task_back_until_its_end_is_known() {
+        let mut queues = [queue(&[5]), queue(&[])];
+        assert_eq!(choose(&queues), Choice::Wait);
+        queues[1].reached_end(0);
+        assert_eq!(choose(&queues), Choice::Process(0));
+        queues[0].take(|_, _| ());
+        assert_eq!(choose(&queues), Choice::Idle);
+    }
+
+    #[test]
+    fn an_idle_position_goes_behind_transaction_markers() {
+        let mut queue = queue(&[1, 2]);
+        queue.reached_end(5);
+        queue.take(|_, _| ());
+        assert_eq!(queue.position(), 1);
+        queue.take(|_, _| ());
+        assert_eq!(queue.position(), 5);
+    }
+}

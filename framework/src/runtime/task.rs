@@ -1,0 +1,178 @@
+//! A task: one partition of a sub-topology, with its queues, its nodes and its stores.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use super::{
+    production::Production,
+    queue::{Choice, Queue, choose},
+};
+use crate::{
+    log::{Append, Batch, Headers, TopicPartition},
+    metrics::Metrics,
+    processor::{Context, DropReason, Dropped, ProcessError},
+    state::{CommitPoint, StoreId, TaskId},
+    time::Clock,
+    topology::{Processors, SubTopology},
+};
+
+/// A task that processes records.
+#[derive(Debug)]
+pub(crate) struct Task {
+    id: TaskId,
+    sub_topology: Arc<SubTopology>,
+    processors: Processors,
+    context: Context,
+    /// The partitions this task reads, and the index of their topic among the sub-topology's sources.
+    queues: Vec<Queue>,
+    sources: Vec<usize>,
+    /// Positions as last committed, by queue.
+    committed: Vec<i64>,
+    /// Records left out that are in the metric already.
+    dropped: Dropped,
+}
+
+/// What [`Task::run`] did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ran {
+    /// Records processed.
+    pub(crate) records: u64,
+    /// Whether records are left that can be processed at once.
+    pub(crate) more: bool,
+}
+
+// === impl Task ===
+
+impl Task {
+    /// A task whose stores are whole, at its committed positions.
+    pub(crate) fn new(
+        id: TaskId,
+        sub_topology: Arc<SubTopology>,
+        processors: Processors,
+        context: Context,
+        inputs: Vec<(usize, TopicPartition, i64)>,
+    ) -> Self {
+        let committed = inputs.iter().map(|(_, _, position)| *position).collect();
+        let sources = inputs.iter().map(|(source, _, _)| *source).collect();
+        let queues = inputs.into_iter().map(|(_, partition, position)| Queue::new(partition, position)).collect();
+        Self { id, sub_topology, processors, context, queues, sources, committed, dropped: Dropped::default() }
+    }
+
+    pub(crate) fn queues(&self) -> &[Queue] {
+        &self.queues
+    }
+
+    pub(crate) fn queue_mut(&mut self, index: usize) -> &mut Queue {
+        &mut self.queues[index]
+    }
+
+    pub(crate) fn push(&mut self, queue: usize, batch: Batch) {
+        self.queues[queue].push(batch);
+    }
+
+    /// Processes records, smallest timestamp first, until none is at hand or the turn is over.
+    pub(crate) fn run(&mut self, clock: &dyn Clock) -> Result<Ran, ProcessError> {
+        self.context.set_wall_clock_ms(clock.now_ms());
+        let until = clock.monotonic() + TURN;
+        let mut records = 0;
+        loop {
+            let Choice::Process(index) = choose(&self.queues) else { return Ok(Ran { records, more: false }) };
+            let (processors, context, source) = (&mut self.processors, &mut self.context, self.sources[index]);
+            self.queues[index]
+                .take(|record, headers| processors.process(context, source, record, headers))
+                .expect("the chosen queue has a record")?;
+            records += 1;
+            if records % RECORDS_PER_LOOK == 0 && clock.monotonic() >= until {
+                return Ok(Ran { records, more: true });
+            }
+        }
+    }
+
+    /// Whether everything on the log was processed.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.queues.iter().all(Queue::is_caught_up)
+    }
+
+    /// Whether a commit has anything to write.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.queues.iter().zip(&self.committed).any(|(queue, committed)| queue.position() != *committed)
+            || self.context.stores().uncommitted_bytes() > 0
+    }
+
+    pub(crate) fn uncommitted_bytes(&self) -> usize {
+        self.context.stores().uncommitted_bytes()
+    }
+
+    pub(crate) fn stream_time_ms(&self) -> i64 {
+        self.context.stream_time_ms()
+    }
+
+    /// First half of a commit: what changed in the stores goes to the changelogs, the last value per key.
+    pub(crate) fn write_changelogs(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {
+        let stores = self.context.stores_mut();
+        stores.freeze();
+        let mut production = production.borrow_mut();
+        for dirty in stores.frozen() {
+            if let Some(topic) = &self.sub_topology.stores[dirty.store.index()].changelog {
+                production.append(Append {
+                    topic,
+                    partition: self.id.partition,
+                    key: Some(dirty.key),
+                    value: dirty.value,
+                    timestamp_ms: dirty.timestamp_ms,
+                    headers: &Headers::default(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The positions a commit writes down.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
+        self.queues.iter().map(|queue| (queue.partition().clone(), queue.position()))
+    }
+
+    /// Second half of a commit, when the log has it: the local state follows.
+    pub(crate) fn committed(&mut self, production: &Production) -> Result<(), ProcessError> {
+        let mut point: CommitPoint = self.context.stores().committed().clone();
+        for (index, spec) in self.sub_topology.stores.iter().enumerate() {
+            let written = spec.changelog.as_ref().and_then(|topic| production.next_offset(topic, self.id.partition));
+            if let Some(next) = written {
+                let stored = point.changelog_offsets.entry(StoreId::new(index)).or_insert(next);
+                *stored = next.max(*stored);
+            }
+        }
+        point.positions.extend(self.queues.iter().map(|queue| (queue.partition().clone(), queue.position())));
+        self.context.stores_mut().commit(&point)?;
+        for (committed, queue) in self.committed.iter_mut().zip(&self.queues) {
+            *committed = queue.position();
+        }
+        Ok(())
+    }
+
+    /// Gives the stores back, without what is not committed.
+    pub(crate) fn into_stores(mut self) -> crate::state::TaskStores {
+        self.context.stores_mut().discard();
+        self.context.into_stores()
+    }
+
+    /// Adds the records that were left out since the last call to the metric.
+    pub(crate) fn count_dropped(&mut self, metrics: &Metrics) {
+        let dropped = *self.context.dropped();
+        for reason in DropReason::ALL {
+            let new = dropped.count(reason) - self.dropped.count(reason);
+            if new > 0 {
+                let labels = [self.id.to_string(), reason.label().to_owned()];
+                metrics.task_dropped_records.with_label_values(&labels).inc_by(new);
+            }
+        }
+        self.dropped = dropped;
+    }
+}
+
+/// How long a task runs before the others have their turn.
+const TURN: Duration = Duration::from_millis(10);
+/// How often a running task looks at the clock: after so many records.
+const RECORDS_PER_LOOK: u64 = 16;
+
+/// The longest time a worker waits for records before it looks after everything else.
+pub(crate) const IDLE_WAIT: Duration = Duration::from_millis(20);
