@@ -1,0 +1,25 @@
+//! The demo as its user starts it: three instances on the embedded log, all flights, every key of every store right.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+};
+
+/// The first of three ports in a row that are free now.
+fn first_port() -> u16 {
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (23_000..32_000).step_by(3).find(|port| (*port..port + 3).all(free)).expect("a machine has three free ports")
+}
+
+#[test]
+fn all_answers_of_the_demo_are_right() {
+    let output = Command::new(env!("CARGO_BIN_EXE_flights"))
+        .args(["demo", "--exit", "--first-port", &first_port().to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the demo runs");
+    let (said, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{log}");
+    assert!(said.contains(" 0 differ"), "{said}");
+    assert!(said.contains("curl http://127.0.0.1:"), "{said}");
+}
