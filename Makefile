@@ -1,0 +1,36 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+# All builds share one target directory that outlives a checkout: RocksDB takes long to compile.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/millpond/target
+CARGO = cargo
+PROFILE = --release
+
+.PHONY: demo test check bench repeat build setup setup-test
+
+demo: setup ## Run the main job: three instances on the embedded log, all flights, queries. ARGS=--exit ends when all answers are right.
+	$(CARGO) run $(PROFILE) -p flights -- demo $(ARGS)
+
+test: setup-test ## Pass all tests, those on a real Kafka and of the chart included.
+	$(CARGO) build $(PROFILE) --workspace --bins
+	$(CARGO) test $(PROFILE) --workspace
+	k8s/check
+
+check: setup ## What CI asks beside the tests: format, lints, docs.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(PROFILE) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --workspace --no-deps
+
+bench: setup-test ## Time from a record's append to its being visible in a query on another instance.
+	$(CARGO) run $(PROFILE) -p integration-tests --bin visibility
+
+repeat: setup-test ## The three-process test, N times in a row (default 10).
+	$(CARGO) build $(PROFILE) --workspace --bins
+	for n in $$(seq $(or $(N),10)); do $(CARGO) test $(PROFILE) -p integration-tests --test three_instances || exit 1; done
+
+build: setup
+	$(CARGO) build $(PROFILE) --workspace --all-targets
+
+setup:
+	@.ci/setup build
+
+setup-test:
+	@.ci/setup test

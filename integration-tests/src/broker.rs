@@ -1,0 +1,244 @@
+//! A real Kafka for tests: one broker, started by the script `kafka/kafka` of this crate.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use integration_tests::broker::{Broker, broker, unique};
+//!
+//! let topic = unique("orders"); // the shared broker is used by other tests too
+//! let bootstrap = broker()?.bootstrap();
+//!
+//! let mut own = Broker::private()?; // for tests that stop it or kill it
+//! own.kill()?;
+//! own.start()?;
+//! # Ok(()) }
+//! ```
+//!
+//! No test leaves a broker behind, not even one that is killed: a *guard* process holds the other end of a pipe, and
+//! wipes the broker when the pipe closes, which the operating system does in any case.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use tempfile::TempDir;
+
+/// The script that installs and runs Kafka.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka/kafka");
+
+/// Names a running broker to be used as the shared one, `host:port`.
+const RUNNING: &str = "MILLPOND_TEST_KAFKA";
+
+/// Below the range that systems give to outgoing connections; the controller listens 10,000 above.
+const PORTS: std::ops::Range<u16> = 15_000..22_000;
+
+/// How many ports are tried when another process takes the one that was just free.
+const ATTEMPTS: usize = 5;
+
+/// A Kafka broker for tests.
+#[derive(Debug)]
+pub struct Broker {
+    bootstrap: String,
+    /// `None`: somebody else runs it.
+    node: Option<Node>,
+}
+
+/// A broker that this process runs. Its guard wipes it when this value, or the process, ends.
+#[derive(Debug)]
+struct Node {
+    port: u16,
+    settings: String,
+    // Dropped after `drop` has waited for the guard.
+    data: TempDir,
+    guard: Child,
+}
+
+/// The broker that all tests of this process share: [`Broker::shared`].
+pub fn broker() -> anyhow::Result<&'static Broker> {
+    Broker::shared()
+}
+
+/// A name that no other test uses, on whatever broker: for topics, groups and transactional ids.
+#[must_use]
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}-{:012x}", random() >> 16)
+}
+
+// === impl Broker ===
+
+impl Broker {
+    /// The broker that all tests of this process share, started at the first call. With `MILLPOND_TEST_KAFKA=host:port`
+    /// it is the one that runs there.
+    ///
+    /// # Errors
+    /// When it could not be started; every later call says the same.
+    pub fn shared() -> anyhow::Result<&'static Self> {
+        static SHARED: OnceLock<Result<Broker, String>> = OnceLock::new();
+        SHARED
+            .get_or_init(|| match std::env::var(RUNNING) {
+                Ok(bootstrap) if !bootstrap.is_empty() => Ok(Self { bootstrap, node: None }),
+                _ => Self::private().map_err(|error| format!("{error:#}")),
+            })
+            .as_ref()
+            .map_err(|error| anyhow!("no Kafka for tests: {error}"))
+    }
+
+    /// A broker of one's own, which may be stopped and killed.
+    ///
+    /// # Errors
+    /// When it could not be started.
+    pub fn private() -> anyhow::Result<Self> {
+        Self::private_with(&[])
+    }
+
+    /// [`Broker::private`] with more broker settings, e.g. `("log.retention.ms", "1000")`.
+    ///
+    /// # Errors
+    /// When it could not be started.
+    pub fn private_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let settings = settings.join(" ");
+        let mut attempt = 1;
+        loop {
+            let node = Node::new(free_port()?, settings.clone())?;
+            match node.run("start") {
+                Ok(()) => return Ok(Self { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node) }),
+                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Its address, `host:port`.
+    #[must_use]
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Starts it again after [`Broker::stop`] or [`Broker::kill`], on the same port, with its data.
+    ///
+    /// # Errors
+    /// When it is not this process's broker, or does not start.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        self.node()?.run("start")
+    }
+
+    /// Stops it in good order.
+    ///
+    /// # Errors
+    /// When it is not this process's broker.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.node()?.run("stop")
+    }
+
+    /// Kills it, as a crash would. Its data stays.
+    ///
+    /// # Errors
+    /// When it is not this process's broker.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.node()?.run("kill")
+    }
+
+    fn node(&self) -> anyhow::Result<&Node> {
+        self.node.as_ref().with_context(|| format!("the broker at {} ({RUNNING}) is not ours to stop", self.bootstrap))
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// A node that does not run yet; its guard does.
+    fn new(port: u16, settings: String) -> anyhow::Result<Self> {
+        let data = TempDir::with_prefix("millpond-kafka-").context("no folder for the broker's data")?;
+        let guard = command("guard", port, &data, &settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0) // an interrupt at the terminal ends the tests, not the guard
+            .spawn()
+            .with_context(|| format!("cannot run {SCRIPT}"))?;
+        Ok(Self { port, settings, data, guard })
+    }
+
+    fn run(&self, verb: &str) -> anyhow::Result<()> {
+        let output = command(verb, self.port, &self.data, &self.settings)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {SCRIPT}"))?;
+        ensure!(output.status.success(), "kafka {verb}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        if let Err(error) = self.guard.wait() {
+            eprintln!("the guard of the broker on port {} is gone: {error}", self.port);
+        }
+    }
+}
+
+fn command(verb: &str, port: u16, data: &TempDir, settings: &str) -> Command {
+    let mut command = Command::new(SCRIPT);
+    command.arg(verb).arg(port.to_string());
+    command.env("MILLPOND_TEST_KAFKA_DATA", data.path()).env("MILLPOND_TEST_KAFKA_PROPS", settings);
+    command
+}
+
+/// A port that is free, and so is its controller's.
+fn free_port() -> anyhow::Result<u16> {
+    for _ in 0..1_000 {
+        let port = PORTS.start + u16::try_from(random() % PORTS.len() as u64)?;
+        if [port, port + 10_000].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
+            return Ok(port);
+        }
+    }
+    bail!("no free port in {PORTS:?}")
+}
+
+/// The standard library's one source of randomness: the seed of its hash maps.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpStream, path::PathBuf};
+
+    use super::*;
+
+    fn answers(broker: &Broker) -> bool {
+        TcpStream::connect(broker.bootstrap()).is_ok()
+    }
+
+    #[test]
+    fn a_private_broker_dies_and_comes_back_and_leaves_nothing_behind() -> anyhow::Result<()> {
+        let mut broker = Broker::private()?;
+        let data: PathBuf = broker.node()?.data.path().into();
+        assert!(answers(&broker));
+        broker.kill()?;
+        assert!(!answers(&broker));
+        broker.start()?;
+        assert!(answers(&broker));
+        broker.stop()?;
+        assert!(!answers(&broker));
+        broker.start()?;
+
+        let address = broker.bootstrap().to_owned();
+        drop(broker);
+        assert!(TcpStream::connect(address).is_err());
+        assert!(!data.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn the_shared_broker_is_one() -> anyhow::Result<()> {
+        assert_eq!(broker()?.bootstrap(), Broker::shared()?.bootstrap());
+        assert!(answers(broker()?));
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! Several instances, a real Kafka, real HTTP, faults; benchmarks against peers.
+
+pub mod broker;
+pub mod dashboards;
+pub mod log_conformance;
+pub mod service;
+pub mod topologies;

@@ -1,0 +1,252 @@
+//! `flights serve` as real processes: started, killed, stopped, asked.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+/// The application id of the instances.
+pub const APPLICATION: &str = "flights";
+/// How often a condition is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// One instance: a name, a port and a state directory that survive its process.
+#[derive(Debug)]
+pub struct Instance {
+    /// The instance id.
+    pub id: String,
+    port: u16,
+    folder: PathBuf,
+    bootstrap: String,
+    process: Option<Child>,
+    starts: usize,
+}
+
+/// A metric's samples, by their labels as Prometheus writes them.
+pub type Samples = BTreeMap<String, f64>;
+
+/// The `flights` binary that this build made.
+///
+/// # Errors
+/// When it is not there: `cargo build --release --workspace` makes it.
+pub fn flights_binary() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().find(|folder| folder.join("flights").is_file());
+    folder.map(|folder| folder.join("flights")).with_context(|| {
+        format!("no `flights` beside {}: run `cargo build --release --workspace` first", test.display())
+    })
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// An instance that is not started yet; its files go below `folder`.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn new(id: &str, bootstrap: &str, folder: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            id: id.into(),
+            port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
+            folder: folder.to_owned(),
+            bootstrap: bootstrap.into(),
+            process: None,
+            starts: 0,
+        })
+    }
+
+    /// Where it is asked.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its state directory.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join(&self.id)
+    }
+
+    /// The log of its last start.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(format!("{}.{}.log", self.id, self.starts))
+    }
+
+    /// The command that starts it.
+    ///
+    /// # Errors
+    /// When the binary is not built.
+    pub fn command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(flights_binary()?);
+        command
+            .args(["serve", "--bootstrap", &self.bootstrap, "--application-id", APPLICATION, "--threads", "1"])
+            .args(["--instance-id", &self.id, "--http", &format!("127.0.0.1:{}", self.port)])
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .env("MILLPOND_LOG", "info");
+        Ok(command)
+    }
+
+    /// Starts its process.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        self.starts += 1;
+        let log = File::create(self.log())?;
+        let process = self.command()?.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills it with SIGKILL.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        let mut process = self.process.take().with_context(|| format!("{} is not running", self.id))?;
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop with SIGTERM.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn terminate(&mut self) -> anyhow::Result<()> {
+        let process = self.process.as_ref().with_context(|| format!("{} is not running", self.id))?;
+        let status = Command::new("kill").args(["-TERM", &process.id().to_string()]).status()?;
+        anyhow::ensure!(status.success(), "kill -TERM of {} failed", self.id);
+        Ok(())
+    }
+
+    /// Waits until its process has ended.
+    ///
+    /// # Errors
+    /// When it still runs after `within`.
+    pub async fn ended(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + within;
+        let mut process = self.process.take().with_context(|| format!("{} is not running", self.id))?;
+        loop {
+            if let Some(status) = process.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                process.kill()?;
+                bail!("{} still ran after {} s; its log: {}", self.id, within.as_secs(), self.log().display());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Its whole log so far.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn read_log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.log())?)
+    }
+
+    /// Status and JSON body of `GET path`.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is not JSON.
+    pub async fn get(&self, path: &str) -> anyhow::Result<(u16, Value)> {
+        let answer = reqwest::get(format!("{}{path}", self.url())).await?;
+        Ok((answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await?)?))
+    }
+
+    /// The samples of one metric.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<Samples> {
+        let text = reqwest::get(format!("{}/metrics", self.url())).await?.text().await?;
+        Ok(samples(&text, name))
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready `within`: shows what `/readyz` says and the end of its log.
+    pub async fn ready(&mut self, within: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + within;
+        loop {
+            let answer = self.get("/readyz").await;
+            if matches!(answer, Ok((200, _))) {
+                return Ok(());
+            }
+            let ended = self.process.as_mut().map_or(Ok(None), Child::try_wait)?;
+            if ended.is_some() || Instant::now() > deadline {
+                let log = self.read_log()?;
+                let tail: Vec<&str> = log.lines().rev().take(20).collect();
+                let tail: Vec<&str> = tail.into_iter().rev().collect();
+                let answer = answer.map_err(|error| format!("{error:#}"));
+                bail!("{} is not ready ({ended:?}): {answer:?}; its log ends:\n{}", self.id, tail.join("\n"));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Looks at a condition until it holds.
+///
+/// # Errors
+/// When it does not hold `within`: says `what` was waited for.
+pub async fn until(
+    what: &str,
+    within: Duration,
+    mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + within;
+    loop {
+        let outcome = holds().await;
+        if matches!(outcome, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return outcome.and(Err(anyhow::anyhow!("not within {} s", within.as_secs()))).context(what.to_owned());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The samples of a metric in Prometheus' text format.
+fn samples(text: &str, name: &str) -> Samples {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name))
+        .filter(|rest| rest.starts_with(['{', ' ']))
+        .filter_map(|rest| rest.rsplit_once(' '))
+        .filter_map(|(labels, value)| Some((labels.to_owned(), value.parse().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples;
+
+    #[test]
+    fn samples_are_those_of_the_metric_alone() {
+        let text = "# HELP m x\nm{task=\"0_1\"} 3\nm_total 9\nm 4.5\n";
+        assert_eq!(samples(text, "m"), [("{task=\"0_1\"}".to_owned(), 3.0), (String::new(), 4.5)].into());
+    }
+}

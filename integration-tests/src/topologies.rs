@@ -1,0 +1,69 @@
+//! The topologies of the conformance vectors, written as a user would: one file per family.
+//!
+//! What each one does is said in the `description` of its vectors (`vectors/<name>.<seed>.json`).
+
+mod aggregate;
+mod stateless;
+mod stream_global_join;
+mod stream_table_join;
+mod table;
+mod table_table_join;
+mod text;
+
+use millpond::{Serdes, Topology, TopologyError, dsl::TopologyBuilder};
+
+/// A topology by the name of its vectors.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// The name.
+    pub name: &'static str,
+    /// The family, which is the name of the file it is written in.
+    pub family: &'static str,
+    write: fn(&TopologyBuilder),
+}
+
+/// Topologies of a family, by name.
+type Cases = &'static [(&'static str, fn(&TopologyBuilder))];
+
+/// All of them.
+pub fn all() -> impl Iterator<Item = Case> {
+    let families: [(_, Cases); _] = [
+        ("aggregate", aggregate::ALL),
+        ("stateless", stateless::ALL),
+        ("stream_global_join", stream_global_join::ALL),
+        ("stream_table_join", stream_table_join::ALL),
+        ("table", table::ALL),
+        ("table_table_join", table_table_join::ALL),
+    ];
+    families
+        .into_iter()
+        .flat_map(|(family, cases)| cases.iter().map(move |(name, write)| Case { name, family, write: *write }))
+}
+
+/// Serdes of streams whose keys and values may be null.
+type Nullable<K, V> = Serdes<Option<K>, Option<V>>;
+
+/// Text that may be null, for keys and values.
+fn nullable() -> Nullable<String, String> {
+    Serdes::default()
+}
+
+/// Text that is never null, for keys and values.
+fn plain() -> Serdes<String, String> {
+    Serdes::default()
+}
+
+// === impl Case ===
+
+impl Case {
+    /// The topology.
+    ///
+    /// # Errors
+    ///
+    /// When it is wrong.
+    pub fn topology(&self) -> Result<Topology, TopologyError> {
+        let topology = Topology::builder(self.name);
+        (self.write)(&topology);
+        topology.build()
+    }
+}

@@ -1,0 +1,176 @@
+//! Bad input and a bad environment: a clear error that names the thing, and nothing is lost.
+
+use std::{collections::BTreeMap, path::Path, process::Stdio, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use integration_tests::{
+    broker::{Broker, broker},
+    service::{APPLICATION, Instance, until},
+};
+use millpond::log::{
+    Append, Headers, Log, NewTopic, TopicPartition,
+    kafka::{KafkaLog, KafkaOptions},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn log(bootstrap: &str) -> anyhow::Result<KafkaLog> {
+    let options = KafkaOptions { bootstrap: bootstrap.into(), client_id: "test".into(), ..KafkaOptions::default() };
+    Ok(KafkaLog::connect(options)?)
+}
+
+/// Creates the topics of the service.
+fn create_topics(log: &dyn Log) -> anyhow::Result<()> {
+    let topics = ["airlines", "airports", "flights", "planes"].map(|name| {
+        let config = [("retention.ms".to_owned(), "-1".to_owned())].into();
+        NewTopic { name: name.into(), partitions: 6, replication_factor: None, config }
+    });
+    let mut admin = log.admin()?;
+    admin.create_topics(&topics)?;
+    let names = topics.each_ref().map(|topic| topic.name.as_str());
+    for _ in 0..200 {
+        if admin.topics(&names)?.len() == names.len() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    anyhow::bail!("the topics are not listed")
+}
+
+fn append(log: &dyn Log, partition: i32, key: Option<&str>, value: Option<&str>) -> anyhow::Result<()> {
+    let topic: Arc<str> = "flights".into();
+    let mut producer = log.producer()?;
+    producer.append(Append {
+        topic: &topic,
+        partition,
+        key: key.map(str::as_bytes),
+        value: value.map(str::as_bytes),
+        timestamp_ms: 1_400_000_000_000,
+        headers: &Headers::default(),
+    })?;
+    producer.flush(Duration::from_secs(10))?;
+    Ok(())
+}
+
+/// Starts an instance that cannot run, and gives what it printed when it ended.
+async fn refused(mut instance: Instance) -> anyhow::Result<String> {
+    instance.start()?;
+    let status = instance.ended(PATIENCE).await?;
+    ensure!(!status.success(), "{} ended as if all were well", instance.id);
+    instance.read_log()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cannot_be_read_stops_its_task_alone_and_is_not_skipped() -> anyhow::Result<()> {
+    let broker = Broker::private()?;
+    let folder = tempfile::tempdir()?;
+    let log = log(broker.bootstrap())?;
+    create_topics(&log)?;
+    append(&log, 2, Some("UA-1"), Some("{not JSON"))?;
+    append(&log, 3, None, Some("{}"))?;
+
+    let mut instance = Instance::new("a", broker.bootstrap(), folder.path())?;
+    instance.start()?;
+    until("the two tasks fail and the others run", PATIENCE, async || {
+        let tasks = instance.metric("millpond_tasks").await?;
+        let count = |state: &str| tasks.get(&format!("{{role=\"active\",state=\"{state}\"}}")).copied();
+        Ok(count("failed") == Some(2.0) && count("running") == Some(28.0))
+    })
+    .await?;
+    let (status, body) = instance.get("/readyz").await?;
+    let reasons = body.to_string();
+    ensure!(status == 503, "{status} {reasons}");
+    for named in ["offset 0 of flights-2", "offset 0 of flights-3", "null cannot be read"] {
+        ensure!(reasons.contains(named), "`{named}` is not named: {reasons}");
+    }
+    let (live, _) = instance.get("/livez").await?;
+    ensure!(live == 200, "one bad record is no reason to restart");
+
+    // Nothing was skipped: the group has not moved past the records.
+    let (status, body) = instance.get("/stores/no-such-store/keys/x").await?;
+    ensure!(status == 404 && body["code"] == "UnknownStore", "{status} {body}");
+    let (status, body) = instance.get("/stores/delays-by-carrier/keys/UA").await?;
+    ensure!(status == 404 && body["code"] == "NotFound", "{status} {body}");
+    let position = committed(&log, &["flights-2", "flights-3"]).await?;
+    ensure!(position.iter().all(|offset| offset.is_none_or(|offset| offset == 0)), "committed: {position:?}");
+    Ok(())
+}
+
+/// Positions that the application has committed, as a member that joins its group sees them.
+async fn committed(log: &KafkaLog, partitions: &[&str]) -> anyhow::Result<Vec<Option<i64>>> {
+    let partitions: Vec<TopicPartition> = partitions
+        .iter()
+        .map(|name| name.rsplit_once('-').context("topic-partition"))
+        .map(|split| split.and_then(|(topic, partition)| Ok(TopicPartition::new(topic, partition.parse()?))))
+        .collect::<anyhow::Result<_>>()?;
+    let membership = log.join(millpond::log::MembershipOptions {
+        group_id: APPLICATION.into(),
+        client_id: "test".into(),
+        coordination_topic: format!("{APPLICATION}-coordination"),
+        session_timeout: Duration::from_secs(6),
+        max_poll_interval: Duration::from_secs(60),
+    })?;
+    let result = membership.group().committed(&partitions, Duration::from_secs(10))?;
+    membership.leave()?;
+    Ok(result)
+}
+
+#[tokio::test]
+async fn an_internal_topic_that_does_not_fit_is_named_with_both_counts() -> anyhow::Result<()> {
+    let broker = Broker::private()?;
+    let folder = tempfile::tempdir()?;
+    let log = log(broker.bootstrap())?;
+    create_topics(&log)?;
+    let name = format!("{APPLICATION}-delays-by-carrier-repartition");
+    log.admin()?.create_topics(&[NewTopic {
+        name: name.clone(),
+        partitions: 4,
+        replication_factor: None,
+        config: BTreeMap::new(),
+    }])?;
+    let said = refused(Instance::new("a", broker.bootstrap(), folder.path())?).await?;
+    ensure!(said.contains(&format!("`{name}` has partitions=4, expected 6")), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_topics_are_named() -> anyhow::Result<()> {
+    let broker = Broker::private()?;
+    let folder = tempfile::tempdir()?;
+    let said = refused(Instance::new("a", broker.bootstrap(), folder.path())?).await?;
+    ensure!(said.contains("`flights`") && said.contains("do not exist"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_reached_is_named() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let said = refused(Instance::new("a", "127.0.0.1:1", folder.path())?).await?;
+    ensure!(said.contains("127.0.0.1:1"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_state_directory_in_use_is_named() -> anyhow::Result<()> {
+    let broker = broker()?;
+    let folder = tempfile::tempdir()?;
+    let dir = folder.path().join("a");
+    let _held = millpond::state::StateDir::open(&dir, APPLICATION)?;
+    let said = refused(Instance::new("a", broker.bootstrap(), folder.path())?).await?;
+    ensure!(said.contains(&shown(&dir)) && said.contains("in use"), "{said}");
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn a_wrong_setting_is_named() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Instance::new("a", "127.0.0.1:1", folder.path())?.command()?;
+    let output = command.env("MILLPOND_COMMIT_INTERVAL_MS", "soon").stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && said.contains("MILLPOND_COMMIT_INTERVAL_MS"), "{said}");
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The files of the vectors, and how they are replayed.
+
+use std::{collections::BTreeMap, fs};
+
+use millpond::{
+    Serdes, Topology,
+    log::Headers,
+    processor::ProcessError,
+    serde::Raw,
+    testing::{DriverError, TestRecord, TopologyTestDriver},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Where the files are.
+pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors");
+
+/// A file.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Vector {
+    order: Order,
+    sources: BTreeMap<String, Types>,
+    sinks: BTreeMap<String, Types>,
+    inputs: Vec<Step>,
+    stores: BTreeMap<String, Store>,
+}
+
+/// How far the order of the outputs of one step counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    Total,
+    PerTopic,
+    PerKey,
+}
+
+/// What keys and values of a topic or store are.
+#[derive(Debug, Deserialize)]
+struct Types {
+    key: Type,
+    value: Type,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Type {
+    String,
+    I64,
+}
+
+/// A record that goes in, and what must come out.
+#[derive(Debug, Deserialize)]
+struct Step {
+    topic: String,
+    key: Value,
+    #[serde(default)]
+    value: Value,
+    value_hex: Option<String>,
+    timestamp: i64,
+    #[serde(default)]
+    headers: Vec<(String, Option<String>)>,
+    #[serde(default)]
+    dropped: u64,
+    outputs: Vec<Output>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Output {
+    topic: String,
+    key: Value,
+    value: Value,
+    timestamp: i64,
+    #[serde(default)]
+    headers: Vec<(String, Option<String>)>,
+}
+
+/// What must be in a store at the end.
+#[derive(Debug, Deserialize)]
+struct Store {
+    kind: String,
+    #[serde(flatten)]
+    types: Types,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Entry {
+    key: Value,
+    value: Value,
+    timestamp: i64,
+}
+
+// === impl Vector ===
+
+impl Vector {
+    pub(crate) fn read(topology: &str, seed: u32) -> Self {
+        let path = format!("{FOLDER}/{topology}.{seed}.json");
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Replays all steps; says where the first difference is.
+    pub(crate) fn replay(&self, topology: &Topology) -> Result<(), String> {
+        let mut driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
+        for (index, step) in self.inputs.iter().enumerate() {
+            self.step(&mut driver, step).map_err(|difference| format!("step {index} ({step:?}): {difference}"))?;
+        }
+        self.stores.iter().try_for_each(|(name, store)| store.compare(name, &driver))
+    }
+
+    fn step(&self, driver: &mut TopologyTestDriver, step: &Step) -> Result<(), String> {
+        let dropped_before = driver.dropped();
+        let unreadable = match driver.pipe_bytes(self.record(step)) {
+            Ok(()) => 0,
+            // The policy of these vectors is to go on.
+            Err(DriverError::Process(ProcessError::Deserialization { .. })) => 1,
+            Err(error) => return Err(error.to_string()),
+        };
+        let found: Vec<Output> = driver.outputs().iter().map(|record| self.output(record)).collect();
+        if self.ordered(&found) != self.ordered(&step.outputs) {
+            return Err(format!("wrote {found:?}"));
+        }
+        let dropped = driver.dropped() - dropped_before + unreadable;
+        if dropped != step.dropped {
+            return Err(format!("dropped {dropped}"));
+        }
+        Ok(())
+    }
+
+    fn record(&self, step: &Step) -> TestRecord {
+        let types = &self.sources[&step.topic];
+        let headers = step.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref().map(str::as_bytes)));
+        TestRecord {
+            topic: step.topic.as_str().into(),
+            key: types.key.encode(&step.key),
+            value: step.value_hex.as_deref().map(from_hex).or_else(|| types.value.encode(&step.value)),
+            timestamp_ms: step.timestamp,
+            headers: Headers::new(headers),
+        }
+    }
+
+    fn output(&self, record: &TestRecord) -> Output {
+        let types = &self.sinks[&*record.topic];
+        let header = |(name, value): (&str, Option<&[u8]>)| {
+            (name.to_owned(), value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        };
+        Output {
+            topic: record.topic.to_string(),
+            key: types.key.decode(record.key.as_deref()),
+            value: types.value.decode(record.value.as_deref()),
+            timestamp: record.timestamp_ms,
+            headers: record.headers.iter().map(header).collect(),
+        }
+    }
+
+    /// The outputs in groups within which their order counts.
+    fn ordered(&self, outputs: &[Output]) -> BTreeMap<String, Vec<Output>> {
+        let mut groups: BTreeMap<String, Vec<Output>> = BTreeMap::new();
+        for output in outputs {
+            let group = match self.order {
+                Order::Total => String::new(),
+                Order::PerTopic => output.topic.clone(),
+                Order::PerKey => format!("{} {}", output.topic, output.key),
+            };
+            groups.entry(group).or_default().push(output.clone());
+        }
+        groups
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    fn compare(&self, name: &str, driver: &TopologyTestDriver) -> Result<(), String> {
+        assert_eq!(self.kind, "kv", "the kind of store {name}");
+        let rows = driver.rows(name, &Serdes::new(Raw, Raw)).map_err(|error| error.to_string())?;
+        let mut found: Vec<Entry> = rows
+            .iter()
+            .map(|(key, value, timestamp_ms)| Entry {
+                key: self.types.key.decode(Some(key)),
+                value: self.types.value.decode(Some(value)),
+                timestamp: *timestamp_ms,
+            })
+            .collect();
+        // The files are sorted by text also where keys are numbers.
+        found.sort_by_key(|entry| entry.key.as_str().map(str::to_owned).unwrap_or_else(|| entry.key.to_string()));
+        (found == self.entries)
+            .then_some(())
+            .ok_or_else(|| format!("store {name} has {found:?}, not {:?}", self.entries))
+    }
+}
+
+// === impl Type ===
+
+impl Type {
+    fn encode(self, value: &Value) -> Option<Vec<u8>> {
+        match (self, value) {
+            (_, Value::Null) => None,
+            (Self::String, value) => Some(value.as_str().expect("a text").as_bytes().to_vec()),
+            (Self::I64, value) => Some(value.as_i64().expect("a number").to_be_bytes().to_vec()),
+        }
+    }
+
+    fn decode(self, bytes: Option<&[u8]>) -> Value {
+        match (self, bytes) {
+            (_, None) => Value::Null,
+            (Self::String, Some(bytes)) => std::str::from_utf8(bytes).expect("UTF-8").into(),
+            (Self::I64, Some(bytes)) => i64::from_be_bytes(bytes.try_into().expect("8 bytes")).into(),
+        }
+    }
+}
+
+fn from_hex(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits")).collect()
+}
