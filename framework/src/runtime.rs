@@ -17,7 +17,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,7 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     config::Guarantee,
-    log::{Epoch, Group, Log, TopicPartition},
+    log::{Epoch, Group, Isolation, Log, TopicPartition},
     metrics::Metrics,
     processor::Globals,
     state::{StateSettings, StoreId, TaskId},
@@ -165,9 +165,27 @@ pub(crate) struct Shared {
     pub(crate) stopping: AtomicBool,
 }
 
+// === impl RuntimeSettings ===
+
+impl RuntimeSettings {
+    /// What readers may see.
+    pub(crate) fn isolation(&self) -> Isolation {
+        match self.guarantee {
+            Guarantee::ExactlyOnce => Isolation::ReadCommitted,
+            Guarantee::AtLeastOnce => Isolation::ReadUncommitted,
+        }
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
+    /// Notes that a worker makes progress now.
+    pub(crate) fn mark_progress(&self, worker: usize) {
+        let now = self.clock.monotonic().as_millis() as u64;
+        self.progress[worker].store(now, Ordering::Relaxed);
+    }
+
     /// The transactional id of a worker.
     pub(crate) fn transactional_id(&self, worker: usize) -> String {
         format!("{}/{worker}", self.transactional_prefix)

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cluster::{Coordinator, Event, HostMetadata, Identity, MetadataRecord, Settings},
     config::{Config, Guarantee},
-    log::{Isolation, MembershipOptions},
+    log::MembershipOptions,
     metrics::Metrics,
     processor::Globals,
     runtime::{GlobalsThread, RuntimeSettings, Shared, Workers},
@@ -59,10 +59,8 @@ impl Start {
         let specs: Arc<[_]> = topology.globals.iter().map(|global| global.store.clone()).collect();
         let global_stores = TaskStores::open_global(&state, specs)?;
         let view = global_stores.view();
-        let isolation = match config.guarantee {
-            Guarantee::ExactlyOnce => Isolation::ReadCommitted,
-            Guarantee::AtLeastOnce => Isolation::ReadUncommitted,
-        };
+        let settings = settings(&config);
+        let isolation = settings.isolation();
         let globals =
             GlobalsThread::start(&*log, isolation, &topology, &partitions, global_stores, status.stop_flag())?;
         let _ = serving.globals.set(Arc::clone(&view));
@@ -86,7 +84,7 @@ impl Start {
             state,
             group: membership.group(),
             hosted: Arc::clone(&serving.hosted),
-            settings: settings(&config),
+            settings,
             transactional_prefix: format!("{}/{}", topology.application_id(), config.instance_id),
             progress: (0..config.threads).map(|_| AtomicU64::new(clock.monotonic().as_millis() as u64)).collect(),
             stopping: false.into(),

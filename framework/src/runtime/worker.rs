@@ -18,7 +18,6 @@ use super::{
     task::{IDLE_WAIT, Task},
 };
 use crate::{
-    config::Guarantee,
     log::{Epoch, Isolation, LogError, ReadFrom, Reader, ReaderEvent, TopicPartition},
     processor::{Context, ProcessError},
     state::{StateError, StoreId, TaskId, TaskStores},
@@ -110,7 +109,7 @@ impl Worker {
         commands: Receiver<Command>,
         reports: Sender<Report>,
     ) -> Result<Self, LogError> {
-        let isolation = shared.isolation();
+        let isolation = shared.settings.isolation();
         let production = Self::open_production(&shared, index)?;
         Ok(Self {
             index,
@@ -203,8 +202,7 @@ impl Worker {
     }
 
     fn mark_progress(&self) {
-        let now = self.shared.clock.monotonic().as_millis() as u64;
-        self.shared.progress[self.index].store(now, Ordering::Relaxed);
+        self.shared.mark_progress(self.index);
     }
 
     fn wait(&self, now: Duration) -> Duration {
@@ -572,8 +570,7 @@ impl Worker {
         for (id, slot) in &mut self.tasks {
             let Slot::Running(task) = slot else { continue };
             let ran = task.run(&*self.shared.clock).map_err(|error| Trouble::of(*id, error))?;
-            let now = self.shared.clock.monotonic().as_millis() as u64;
-            self.shared.progress[self.index].store(now, Ordering::Relaxed);
+            self.shared.mark_progress(self.index);
             if !self.failed.is_empty() && task.is_caught_up() && self.failed.remove(id) {
                 let _ = self.reports.send(Report::Recovered { task: *id });
             }
@@ -721,7 +718,7 @@ impl Worker {
 
     /// New clients, then back to the last commit. `init` ends what the old producer left open.
     fn reopen(&mut self) -> Result<(), Trouble> {
-        let isolation = self.shared.isolation();
+        let isolation = self.shared.settings.isolation();
         let production = Self::open_production(&self.shared, self.index).map_err(Trouble::Clients)?;
         let reader = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
         let restorer = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
@@ -794,17 +791,5 @@ fn out_of_range(partition: &TopicPartition, offset: i64, what: &str) -> LogError
     LogError::Refused {
         what: format!("reading {what} {partition} from offset {offset}"),
         reason: "the log does not reach back (or up) to it: it was truncated, or the topic was made anew".into(),
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// What readers may see.
-    pub(crate) fn isolation(&self) -> Isolation {
-        match self.settings.guarantee {
-            Guarantee::ExactlyOnce => Isolation::ReadCommitted,
-            Guarantee::AtLeastOnce => Isolation::ReadUncommitted,
-        }
     }
 }
