@@ -68,7 +68,7 @@ mod simulation;
 
 pub use self::{
     codec::{FORMAT_VERSION, MetadataDecoder, MetadataError, MetadataRecord},
-    coordinator::{Action, Coordinator, Event, Identity, Settings, TaskEvent, TopicsError},
+    coordinator::{Action, Coordinator, Event, Identity, Settings, TaskEvent},
     error::ClusterError,
     metadata::{
         AssignedMember, Assignment, AssignmentOrder, HostMetadata, InstanceId, Offsets, Reason, Role, TaskPlacement,

@@ -79,8 +79,8 @@ pub(crate) enum Report {
     Released {
         /// The task.
         task: TaskId,
-        /// Where its stores stand in their changelogs.
-        offsets: BTreeMap<StoreId, i64>,
+        /// Where its stores stand in their changelogs; `None` if they were closed before.
+        offsets: Option<BTreeMap<StoreId, i64>>,
     },
     /// A worker has dropped all its tasks and has a new producer.
     AllDropped {
@@ -191,9 +191,9 @@ impl Shared {
         format!("{}/{worker}", self.transactional_prefix)
     }
 
-    /// Whether a task is one of this topology.
+    /// Whether a task is one of this topology, with the partitions that its topics had when this instance started.
     pub(crate) fn knows(&self, task: TaskId) -> bool {
-        (task.sub_topology as usize) < self.sub_topologies.len()
+        (task.sub_topology as usize) < self.sub_topologies.len() && !self.inputs(task).is_empty()
     }
 
     /// The sub-topology of a task of this topology.

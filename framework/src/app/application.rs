@@ -95,12 +95,3 @@ impl Topics {
         self.tasks.iter().map(|task| PlanTask { task: *task, stateful: stateful(*task) }).collect()
     }
 }
-
-// === impl PrepareError ===
-
-impl PrepareError {
-    /// Whether trying again later may help.
-    pub(super) fn is_retriable(&self) -> bool {
-        matches!(self, Self::Topics(TopicsError::Log(error)) if error.is_retriable())
-    }
-}

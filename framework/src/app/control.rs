@@ -163,8 +163,11 @@ impl Control {
             }
             // Followers are planned only when there are replicas to place; unknown tasks by nobody of this topology.
             Action::StartTask { task, .. } | Action::PromoteTask { task, .. } => {
-                let event =
-                    TaskEvent::Failed { reason: format!("this instance cannot run task {task} as it is asked to") };
+                let reason = format!(
+                    "this instance cannot run task {task} as it is asked to: when it started, its topology had no such task; \
+                     if the partitions of an input topic were increased since, restart the instance"
+                );
+                let event = TaskEvent::Failed { reason };
                 let actions = self.coordinator.step(self.now(), Event::Task { task, event });
                 for action in actions {
                     self.act(action)?;
@@ -204,7 +207,9 @@ impl Control {
             }
             Report::Released { task, offsets } => {
                 self.status.task_recovered(task);
-                self.remember(task, &offsets);
+                if let Some(offsets) = offsets {
+                    self.remember(task, &offsets);
+                }
                 let stands = Event::Offsets(self.offsets.clone());
                 return Ok(vec![stands, Event::Task { task, event: TaskEvent::Released }]);
             }

@@ -8,9 +8,13 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{application::Application, status::Status};
+use super::{
+    application::{Application, PrepareError},
+    status::Status,
+    topics::TopicsError,
+};
 use crate::{
-    cluster::{Event, InstanceId, TopicsError as Unfit},
+    cluster::{Event, InstanceId, PlanTask},
     log::{Group, Log, LogError},
 };
 
@@ -43,8 +47,10 @@ pub(super) struct LeaderCalls {
 // === impl LeaderCalls ===
 
 impl LeaderCalls {
+    /// Starts the thread. `tasks` are those that the topics made when this instance started.
     pub(super) fn start(
         application: Arc<Application>,
+        tasks: Vec<PlanTask>,
         group: Arc<dyn Group>,
         status: Arc<Status>,
     ) -> Result<Self, LogError> {
@@ -54,7 +60,7 @@ impl LeaderCalls {
             .name("millpond-leader".into())
             .spawn(move || {
                 while let Ok(call) = to_make.recv() {
-                    let event = call.carry_out(&application, &*group, &status);
+                    let event = call.carry_out(&application, &tasks, &*group, &status);
                     if event.is_some_and(|event| answer.send(event).is_err()) {
                         return;
                     }
@@ -87,7 +93,13 @@ impl LeaderCalls {
 // === impl Call ===
 
 impl Call {
-    fn carry_out(self, application: &Application, group: &dyn Group, status: &Status) -> Option<Event> {
+    fn carry_out(
+        self,
+        application: &Application,
+        tasks: &[PlanTask],
+        group: &dyn Group,
+        status: &Status,
+    ) -> Option<Event> {
         let event = match self {
             Self::Probe => {
                 let topic = application.metadata_topic();
@@ -99,11 +111,15 @@ impl Call {
             }
             Self::Members { generation } => Event::Members { generation, result: group.members() },
             Self::Topics { generation } => {
-                let result = application.prepare().map(|topics| topics.plan_tasks(&application.topology));
-                let result = result.map_err(|error| match error.is_retriable() {
-                    true => Unfit::Unavailable { reason: error.to_string() },
-                    false => Unfit::Unfit { reason: error.to_string() },
-                });
+                let result = match application.prepare() {
+                    Ok(topics) => Ok(topics.plan_tasks(&application.topology)),
+                    Err(PrepareError::Topics(TopicsError::Log(error))) if error.is_retriable() => Err(error),
+                    // A running cluster does not stop over a change of its topics that the next start refuses.
+                    Err(error) => {
+                        tracing::error!(%error, "the topics have changed; the tasks stay those of the start");
+                        Ok(tasks.to_vec())
+                    }
+                };
                 Event::Topics { generation, result }
             }
             Self::Fence { generation, instance_id, transactional_ids } => {

@@ -113,7 +113,12 @@ impl Start {
             coordinator.step(now, Event::Metadata(record));
         }
         coordinator.step(now, Event::MetadataLoaded);
-        let calls = LeaderCalls::start(Arc::clone(&application), membership.group(), Arc::clone(&status))?;
+        let calls = LeaderCalls::start(
+            Arc::clone(&application),
+            topics.plan_tasks(&topology),
+            membership.group(),
+            Arc::clone(&status),
+        )?;
         let offsets = stored_offsets(&shared, &topics.tasks)?;
         status.started();
         Ok(Control {

@@ -23,7 +23,7 @@ mod tests;
 
 pub use self::{
     action::Action,
-    event::{Event, TaskEvent, TopicsError},
+    event::{Event, TaskEvent},
     settings::{Identity, Settings},
 };
 use self::{leader::Leading, local::LocalTasks, publisher::Publisher};

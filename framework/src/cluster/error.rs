@@ -35,10 +35,4 @@ pub enum ClusterError {
         /// The other one.
         by: u64,
     },
-    /// The topics do not fit the topology.
-    #[error("the topics do not fit the topology: {reason}")]
-    Topics {
-        /// What is wrong, with the names of the topics.
-        reason: String,
-    },
 }

@@ -35,7 +35,7 @@ pub enum Event {
         /// Of the question.
         generation: i32,
         /// The tasks that follow from the partitions of the topics.
-        result: Result<Vec<PlanTask>, TopicsError>,
+        result: Result<Vec<PlanTask>, LogError>,
     },
     /// The answer to [`Action::Fence`].
     Fenced {
@@ -84,23 +84,6 @@ pub enum TaskEvent {
     /// It was closed, dirty, by an error.
     Failed {
         /// Which.
-        reason: String,
-    },
-}
-
-/// Why there are no tasks to place.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TopicsError {
-    /// Try again later.
-    #[error("the topics cannot be checked now: {reason}")]
-    Unavailable {
-        /// Why.
-        reason: String,
-    },
-    /// They do not fit the topology (missing, unequal numbers of partitions).
-    #[error("the topics do not fit the topology: {reason}")]
-    Unfit {
-        /// What is wrong.
         reason: String,
     },
 }

@@ -9,7 +9,7 @@ use std::{
 mod fencing;
 
 use self::fencing::Fencing;
-use super::{Action, Coordinator, TopicsError};
+use super::{Action, Coordinator};
 use crate::{
     cluster::{
         error::ClusterError,
@@ -113,7 +113,7 @@ impl Coordinator {
         };
     }
 
-    pub(super) fn apply_topics(&mut self, now: Duration, generation: i32, result: Result<Vec<PlanTask>, TopicsError>) {
+    pub(super) fn apply_topics(&mut self, now: Duration, generation: i32, result: Result<Vec<PlanTask>, LogError>) {
         let retry_at = now + self.settings.retry_interval;
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.epoch.generation == generation) else {
             return;
@@ -121,11 +121,10 @@ impl Coordinator {
         leading.needs_plan = true;
         leading.topics = match result {
             Ok(tasks) => Request::Answered(tasks),
-            Err(error @ TopicsError::Unavailable { .. }) => {
+            Err(error) => {
                 tracing::warn!(%error, "cannot check the topics");
                 Request::Due(retry_at)
             }
-            Err(TopicsError::Unfit { reason }) => return self.halt(ClusterError::Topics { reason }),
         };
     }
 
@@ -267,7 +266,7 @@ impl Coordinator {
             Some(last) if last.generation <= leading.epoch.generation => Some(last.term),
             Some(last) => {
                 let lives_on = last.members.values().any(|member| leading.is_alive(&member.member_id));
-                (!lives_on).then_some(last.term + 1)
+                (!lives_on).then_some(last.term.saturating_add(1))
             }
         }
     }

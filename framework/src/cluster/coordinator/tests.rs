@@ -555,16 +555,13 @@ fn a_draining_instance_is_done_when_it_has_nothing_and_shall_have_nothing() {
 }
 
 #[test]
-fn topics_that_do_not_fit_are_fatal_and_others_are_asked_for_again() {
+fn topics_that_cannot_be_checked_are_asked_for_again() {
     let mut a = Instance::load([]);
     a.join(1, true);
-    let answer = |error| Event::Topics { generation: 1, result: Err(error) };
-    a.step(answer(TopicsError::Unavailable { reason: "away".to_owned() }));
+    let error = LogError::Unavailable { what: "checking the topics".to_owned(), reason: "away".to_owned() };
+    a.step(Event::Topics { generation: 1, result: Err(error) });
     assert_eq!(a.wait(RETRY), [Action::CheckTopics { generation: 1 }]);
     assert_eq!(a.wait(Settings::default().answer_deadline).len(), 2, "neither question was answered");
-    let fatal = a.step(answer(TopicsError::Unfit { reason: "`flights` is missing".to_owned() }));
-    let error = ClusterError::Topics { reason: "`flights` is missing".to_owned() };
-    assert_eq!(fatal, [Action::DropAll, Action::Fatal(error)]);
 }
 
 #[test]

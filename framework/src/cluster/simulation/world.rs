@@ -12,7 +12,7 @@ use super::rng::Rng;
 use crate::{
     cluster::{
         Action, Assignment, ClusterError, Coordinator, Event, Identity, InstanceId, MetadataRecord, Offsets, PlanTask,
-        Role, Settings, TaskEvent, TaskState, TopicsError,
+        Role, Settings, TaskEvent, TaskState,
     },
     log::{Epoch, LogError, Member, MembershipEvent, TopicPartition},
     state::TaskId,
@@ -396,7 +396,7 @@ impl World {
                 *result = if fails { Err(error()) } else { Ok(members.collect()) };
             }
             Event::Topics { result, .. } if fails => {
-                *result = Err(TopicsError::Unavailable { reason: "chance".to_owned() });
+                *result = Err(error());
             }
             Event::Fenced { result, .. } => {
                 if fails {

@@ -1,0 +1,99 @@
+//! The commit of a worker: everything its tasks did since the last one becomes final together.
+
+use std::collections::BTreeSet;
+
+use super::{Slot, Worker, recovery::Trouble};
+use crate::{log::LogError, runtime::Report};
+
+/// After so many failed commits in a row the worker gives up.
+const FAILED_COMMITS: u32 = 20;
+
+/// What a commit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Committed {
+    /// All that was done is final.
+    Everything,
+    /// It has to wait for the cluster to confirm the epoch.
+    Later,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Makes the work of all tasks final: changelogs and outputs, positions, then the local state.
+    pub(super) fn commit(&mut self) -> Result<Committed, Trouble> {
+        let started = self.shared.clock.monotonic();
+        self.next_commit = started + self.shared.settings.commit_interval;
+        self.observe();
+        let Some(epoch) = self.epoch.clone() else { return Ok(Committed::Later) };
+        // A newer generation has come, and the cluster has not yet confirmed that the tasks stay: they go on, the commit waits.
+        if self.shared.group.epoch().as_ref() != Some(&epoch) {
+            return Ok(Committed::Later);
+        }
+        let (mut dirty, mut positions) = (BTreeSet::new(), Vec::new());
+        for (id, slot) in &mut self.tasks {
+            if let Slot::Running(task) = slot
+                && task.is_dirty()
+            {
+                task.write_changelogs(&self.production).map_err(|error| Trouble::of(*id, error))?;
+                positions.extend(task.positions());
+                dirty.insert(*id);
+            }
+        }
+        if positions.is_empty() {
+            return Ok(Committed::Everything);
+        }
+        let result = self.production.borrow_mut().commit(&positions, &*self.shared.group, &epoch);
+        if let Err(error) = result {
+            let outcome = if matches!(error, LogError::Abortable { .. }) { "aborted" } else { "failed" };
+            self.shared.metrics.commits.with_label_values(&[outcome]).inc();
+            self.failed_commits += 1;
+            // The same work fails again and again, and not because the log is away: going on would hide it.
+            if self.failed_commits >= FAILED_COMMITS && !error.is_retriable() {
+                return Err(Trouble::Stop(error));
+            }
+            return Err(Trouble::from(error));
+        }
+        let production = self.production.borrow();
+        for (id, slot) in &mut self.tasks {
+            if let Slot::Running(task) = slot
+                && dirty.contains(id)
+            {
+                task.committed(&production).map_err(|error| Trouble::of(*id, error))?;
+            }
+        }
+        drop(production);
+        for task in dirty {
+            if self.failed.remove(&task) {
+                self.report(Report::Recovered { task });
+            }
+        }
+        self.failed_commits = 0;
+        self.shared.metrics.commits.with_label_values(&["ok"]).inc();
+        self.shared.metrics.commit_duration.observe((self.shared.clock.monotonic() - started).as_secs_f64());
+        Ok(Committed::Everything)
+    }
+
+    /// The commit before something is given away. If there is none now, all goes back to the last one: nothing of what is given away may
+    /// stay in the open transaction, since its next owner does it again.
+    pub(super) fn commit_last(&mut self) {
+        let result = match self.commit() {
+            Ok(Committed::Everything) => return,
+            Ok(Committed::Later) => self.rewind(),
+            Err(trouble) => {
+                tracing::warn!(
+                    worker = self.index,
+                    ?trouble,
+                    "a last commit failed; the next owner does again what it held"
+                );
+                self.rewind()
+            }
+        };
+        if let Err(trouble) = result {
+            tracing::warn!(worker = self.index, ?trouble, "the transaction was not aborted; a new producer ends it");
+            if let Err(error) = self.recover(trouble) {
+                tracing::warn!(worker = self.index, %error, "the worker could not go back to its last commit");
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Records: fetched for the tasks' queues, and processed.
+
+use std::time::Duration;
+
+use super::{FETCH_RECORDS, Slot, Worker, recovery::Trouble};
+use crate::{
+    log::{LogError, ReaderEvent, TopicPartition},
+    processor::ProcessError,
+    runtime::{Report, task::Task},
+};
+
+// === impl Worker ===
+
+impl Worker {
+    pub(super) fn fetch(&mut self, timeout: Duration) -> Result<(), Trouble> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        let fetched = self.reader.poll(FETCH_RECORDS, timeout).map_err(Trouble::Clients)?;
+        let limit = self.shared.settings.buffered_records;
+        for batch in fetched.batches {
+            if let Some((id, index)) = self.sources.get(batch.source())
+                && let Some(Slot::Running(task)) = self.tasks.get_mut(id)
+            {
+                task.push(*index, batch);
+                let queue = task.queue_mut(*index);
+                if queue.len() > limit && !queue.paused {
+                    queue.paused = true;
+                    self.reader.pause(queue.partition()).map_err(Trouble::Rewind)?;
+                }
+            }
+        }
+        for event in fetched.events {
+            match event {
+                ReaderEvent::EndReached { partition, next_offset } => {
+                    if let Some((id, index)) = self.sources.get(&partition)
+                        && let Some(Slot::Running(task)) = self.tasks.get_mut(id)
+                    {
+                        task.queue_mut(*index).reached_end(next_offset);
+                    }
+                }
+                ReaderEvent::OutOfRange { partition, offset } => {
+                    if let Some((id, _)) = self.sources.get(&partition) {
+                        let id = *id;
+                        self.rewind()?;
+                        self.fail_task(id, &ProcessError::Log(out_of_range(&partition, offset, "input")))?;
+                    }
+                }
+                ReaderEvent::Unavailable { reason } => self.report(Report::LogUnavailable { reason }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every task process a bounded number of records; `true` if any has more at hand.
+    pub(super) fn process(&mut self) -> Result<bool, Trouble> {
+        let resume_below = self.shared.settings.buffered_records / 2;
+        let mut more = false;
+        for (id, slot) in &mut self.tasks {
+            let Slot::Running(task) = slot else { continue };
+            let ran = task.run(&*self.shared.clock).map_err(|error| Trouble::of(*id, error))?;
+            self.shared.mark_progress(self.index);
+            if !self.failed.is_empty() && task.is_caught_up() && self.failed.remove(id) {
+                let _ = self.reports.send(Report::Recovered { task: *id });
+            }
+            more |= ran.more;
+            if ran.records > 0 {
+                self.shared.metrics.task_records.with_label_values(&[&id.to_string()]).inc_by(ran.records);
+            }
+            for index in 0..task.queues().len() {
+                let queue = task.queue_mut(index);
+                if queue.paused && queue.len() < resume_below {
+                    queue.paused = false;
+                    self.reader.resume(queue.partition()).map_err(Trouble::Rewind)?;
+                }
+            }
+        }
+        self.production.borrow_mut().serve();
+        Ok(more)
+    }
+
+    pub(super) fn uncommitted_bytes(&self) -> usize {
+        self.running().map(Task::uncommitted_bytes).sum()
+    }
+
+    /// Brings the gauges of the tasks up to date.
+    pub(super) fn observe(&mut self) {
+        let metrics = &self.shared.metrics;
+        for (id, slot) in &mut self.tasks {
+            let Slot::Running(task) = slot else { continue };
+            let name = id.to_string();
+            let lag: i64 = task
+                .queues()
+                .iter()
+                .filter_map(|queue| Some((self.reader.known_end(queue.partition())? - queue.position()).max(0)))
+                .sum();
+            metrics.task_input_lag.with_label_values(&[&name]).set(lag);
+            metrics.task_stream_time.with_label_values(&[&name]).set(task.stream_time_ms());
+            let uncommitted = i64::try_from(task.uncommitted_bytes()).unwrap_or(i64::MAX);
+            metrics.state_uncommitted_bytes.with_label_values(&[&name]).set(uncommitted);
+            task.count_dropped(metrics);
+        }
+    }
+}
+
+pub(super) fn out_of_range(partition: &TopicPartition, offset: i64, what: &str) -> LogError {
+    LogError::Refused {
+        what: format!("reading {what} {partition} from offset {offset}"),
+        reason: "the log does not reach back (or up) to it: it was truncated, or the topic was made anew".into(),
+    }
+}

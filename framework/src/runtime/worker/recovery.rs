@@ -1,0 +1,147 @@
+//! What a worker does when something goes wrong: back to the last commit, with new clients where the old ones are of no use.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use super::{LAST_RETRY, Worker};
+use crate::{
+    log::LogError,
+    processor::ProcessError,
+    runtime::Report,
+    state::{StateError, TaskId, TaskStores},
+};
+
+/// How long to wait before the first new try when the log is away.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// Why a worker cannot go on as it is.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// A task cannot go on; the others can, from their last commit.
+    Task(TaskId, ProcessError),
+    /// The transaction is lost; all tasks go back to their last commit.
+    Rewind(LogError),
+    /// A client is of no further use; all tasks go back to their last commit with new ones.
+    Clients(LogError),
+    /// All tasks are dropped, and the new producer is not there yet.
+    Dropping(LogError),
+    /// Commits fail for good: the instance stops.
+    Stop(LogError),
+    /// Local state cannot be written: the instance stops.
+    State(StateError),
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Gets the worker going again; while the log is away it tries until the log is back.
+    ///
+    /// # Errors
+    /// When local state cannot be used, the log refuses for good, or the instance stops while the log is away.
+    pub(super) fn recover(&mut self, mut trouble: Trouble) -> Result<(), ProcessError> {
+        let mut wait = FIRST_RETRY;
+        let mut was_away = false;
+        loop {
+            was_away |= !matches!(trouble, Trouble::Task(..));
+            let again = match trouble {
+                Trouble::Task(id, error) => self.rewind().and_then(|()| self.fail_task(id, &error)),
+                Trouble::Rewind(ref error) => {
+                    tracing::warn!(worker = self.index, %error, "going back to the last commit");
+                    std::thread::sleep(FIRST_RETRY);
+                    self.rewind()
+                }
+                Trouble::Clients(ref error) => {
+                    tracing::warn!(worker = self.index, %error, "going back to the last commit with new clients");
+                    self.reopen()
+                }
+                Trouble::Dropping(_) => self.drop_all(),
+                Trouble::State(error) => return Err(ProcessError::State(error)),
+                Trouble::Stop(error) => return Err(ProcessError::Log(error)),
+            };
+            trouble = match again {
+                Ok(()) => {
+                    if was_away {
+                        self.report(Report::LogReachable);
+                    }
+                    return Ok(());
+                }
+                // What could not be rewound needs new clients.
+                Err(Trouble::Rewind(error)) => Trouble::Clients(error),
+                Err(trouble) => trouble,
+            };
+            if let Trouble::Clients(error) | Trouble::Dropping(error) = &trouble {
+                if !error.is_retriable()
+                    && !matches!(error, LogError::Abortable { .. } | LogError::Fenced { .. } | LogError::Fatal { .. })
+                {
+                    return Err(ProcessError::Log(error.clone()));
+                }
+                if self.shared.stopping.load(Ordering::Relaxed) {
+                    return Err(ProcessError::Log(error.clone()));
+                }
+                self.report(Report::LogUnavailable { reason: error.to_string() });
+                // Waiting for the log is no lack of progress.
+                self.mark_progress();
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(LAST_RETRY);
+            }
+        }
+    }
+
+    /// New clients, then back to the last commit. `init` ends what the old producer left open.
+    pub(super) fn reopen(&mut self) -> Result<(), Trouble> {
+        let isolation = self.shared.settings.isolation();
+        let production = Self::open_production(&self.shared, self.index).map_err(Trouble::Clients)?;
+        let reader = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
+        let restorer = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
+        let detached = self.detach_all();
+        *self.production.borrow_mut() = production;
+        (self.reader, self.restorer) = (reader, restorer);
+        self.replay(detached)
+    }
+
+    /// Aborts what is open and takes every task back to its last commit.
+    pub(super) fn rewind(&mut self) -> Result<(), Trouble> {
+        self.production.borrow_mut().abort().map_err(Trouble::Clients)?;
+        let detached = self.detach_all();
+        self.replay(detached)
+    }
+
+    pub(super) fn detach_all(&mut self) -> Vec<(TaskId, TaskStores)> {
+        let tasks: Vec<_> = self.tasks.keys().copied().collect();
+        tasks.into_iter().filter_map(|id| Some((id, self.detach(id)?))).collect()
+    }
+
+    /// Every task starts again from its stores as committed, the tail of its changelogs and its committed positions: the
+    /// one way that is right whatever is unknown about the last commit.
+    pub(super) fn replay(&mut self, detached: Vec<(TaskId, TaskStores)>) -> Result<(), Trouble> {
+        for (id, stores) in detached {
+            self.mark_progress();
+            let began = self.begin_restore(id, stores);
+            self.began(id, began)?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    pub(super) fn of(task: TaskId, error: ProcessError) -> Self {
+        match error {
+            ProcessError::Log(
+                error @ (LogError::RecordRefused { .. } | LogError::UnknownTopic { .. } | LogError::Refused { .. }),
+            ) => Self::Task(task, ProcessError::Log(error)),
+            ProcessError::Log(error) => Self::from(error),
+            ProcessError::State(error) => Self::State(error),
+            error => Self::Task(task, error),
+        }
+    }
+}
+
+impl From<LogError> for Trouble {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Abortable { .. } => Self::Rewind(error),
+            error => Self::Clients(error),
+        }
+    }
+}

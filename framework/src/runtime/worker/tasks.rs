@@ -1,0 +1,177 @@
+//! The life of a worker's task: opened, restored, run, closed.
+
+use std::{collections::BTreeMap, error::Error, sync::Arc};
+
+use super::{LAST_RETRY, Restoring, Slot, Worker, recovery::Trouble};
+use crate::{
+    log::{LogError, ReadFrom, TopicPartition},
+    processor::{Context, ProcessError},
+    runtime::{Report, restore::Restore, task::Task},
+    state::{StoreId, TaskId, TaskStores},
+};
+
+// === impl Worker ===
+
+impl Worker {
+    pub(super) fn open_task(&mut self, id: TaskId) -> Result<(), ProcessError> {
+        let (metrics, name) = (&self.shared.metrics, id.to_string());
+        // From 0 on: a counter that appears with its first increment has no rate.
+        for counter in [&metrics.task_records, &metrics.task_errors, &metrics.restore_records] {
+            counter.with_label_values(&[&name]).inc_by(0);
+        }
+        let specs = Arc::clone(&self.shared.sub_topology(id).stores);
+        let stores = TaskStores::open(&self.shared.state, id, specs)?;
+        self.begin_restore(id, stores)
+    }
+
+    pub(super) fn begin_restore(&mut self, id: TaskId, stores: TaskStores) -> Result<(), ProcessError> {
+        let sub_topology = self.shared.sub_topology(id);
+        let restore =
+            Restore::begin(&stores, &sub_topology.stores, id.partition, &mut *self.restorer, &mut *self.watermarks)?;
+        self.shared.hosted.restoring(id, stores.view());
+        if !restore.is_done() {
+            tracing::info!(task = %id, records = restore.remaining(), "restore begins");
+            self.report(Report::Restoring { task: id });
+        }
+        self.tasks.insert(id, Slot::Restoring(Box::new(Restoring { stores, restore })));
+        Ok(())
+    }
+
+    /// A task that could not begin because the log is away is tried again; one that cannot begin at all has failed.
+    pub(super) fn began(&mut self, id: TaskId, result: Result<(), ProcessError>) -> Result<(), Trouble> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(ProcessError::Log(error)) if error.is_retriable() => {
+                self.shared.hosted.remove(id);
+                self.report(Report::LogUnavailable { reason: error.to_string() });
+                self.waiting.insert(id, self.shared.clock.monotonic() + LAST_RETRY);
+                Ok(())
+            }
+            Err(error) => self.fail_task(id, &error),
+        }
+    }
+
+    /// Tries again the tasks that could not begin.
+    pub(super) fn begin_waiting(&mut self) -> Result<(), Trouble> {
+        let now = self.shared.clock.monotonic();
+        let due: Vec<_> = self.waiting.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.waiting.remove(&id);
+            self.mark_progress();
+            let opened = self.open_task(id);
+            self.began(id, opened)?;
+        }
+        Ok(())
+    }
+
+    /// The stores are whole: process from the committed positions.
+    pub(super) fn begin_run(
+        &mut self,
+        id: TaskId,
+        from: Vec<((usize, TopicPartition), Option<i64>)>,
+    ) -> Result<(), LogError> {
+        let mut inputs = Vec::with_capacity(from.len());
+        for ((source, partition), committed) in from {
+            let position = match committed {
+                Some(offset) => offset,
+                None => self.reader.beginning_offset(&partition)?,
+            };
+            inputs.push((source, partition, position));
+        }
+        for (index, (_, partition, position)) in inputs.iter().enumerate() {
+            if let Err(error) = self.reader.assign(partition, ReadFrom::Offset(*position)) {
+                for (_, assigned, _) in &inputs[..index] {
+                    self.sources.remove(assigned);
+                    self.reader.unassign(assigned)?;
+                }
+                return Err(error);
+            }
+            self.sources.insert(partition.clone(), (id, index));
+        }
+        let sub_topology = self.shared.sub_topology(id);
+        let processors = self.shared.topology.instantiate(id.sub_topology);
+        let processors = processors.expect("the control thread starts only tasks of this topology");
+        let Some(Slot::Restoring(restoring)) = self.tasks.remove(&id) else { return Ok(()) };
+        let Restoring { stores, restore } = *restoring;
+        if restore.restored() > 0 {
+            tracing::info!(task = %id, records = restore.restored(), "restored");
+        }
+        tracing::info!(task = %id, "running");
+        self.shared.hosted.running(id, stores.view());
+        let offsets = stores.committed().changelog_offsets.clone();
+        let context = Context::new(id, stores, Arc::clone(&self.shared.globals), self.production.clone());
+        let task = Task::new(id, sub_topology, processors, context, inputs);
+        self.tasks.insert(id, Slot::Running(Box::new(task)));
+        self.report(Report::Running { task: id, offsets });
+        Ok(())
+    }
+
+    /// Takes a task off the readers and closes its stores, what is not committed is lost. Says where they stand; `None` if
+    /// they were not open.
+    pub(super) fn close_task(&mut self, id: TaskId) -> Result<Option<BTreeMap<StoreId, i64>>, Trouble> {
+        self.shared.hosted.remove(id);
+        self.waiting.remove(&id);
+        let Some(stores) = self.detach(id) else { return Ok(None) };
+        let (metrics, name) = (&self.shared.metrics, id.to_string());
+        let gauges = [
+            &metrics.restore_remaining,
+            &metrics.task_input_lag,
+            &metrics.task_stream_time,
+            &metrics.state_uncommitted_bytes,
+        ];
+        for gauge in gauges {
+            // One that was never set is none to remove.
+            let _ = gauge.remove_label_values(&[&name]);
+        }
+        let offsets = stores.committed().changelog_offsets.clone();
+        stores.close().map_err(Trouble::State)?;
+        Ok(Some(offsets))
+    }
+
+    /// Takes a task off the readers. If a reader does not let go of a partition, its records find no task.
+    pub(super) fn detach(&mut self, id: TaskId) -> Option<TaskStores> {
+        let (stores, result) = match self.tasks.remove(&id)? {
+            Slot::Restoring(restoring) => (restoring.stores, restoring.restore.cancel(&mut *self.restorer)),
+            Slot::Running(task) => {
+                let mut result = Ok(());
+                for queue in task.queues() {
+                    self.sources.remove(queue.partition());
+                    result = result.and(self.reader.unassign(queue.partition()));
+                }
+                (task.into_stores(), result)
+            }
+        };
+        if let Err(error) = result {
+            tracing::warn!(task = %id, %error, "a reader did not let go of a partition");
+        }
+        Some(stores)
+    }
+
+    pub(super) fn fail_task(&mut self, id: TaskId, error: &ProcessError) -> Result<(), Trouble> {
+        let error = with_causes(error);
+        tracing::error!(task = %id, error, "the task stops; nothing of the record that caused it was committed");
+        self.shared.metrics.task_errors.with_label_values(&[&id.to_string()]).inc();
+        self.close_task(id)?;
+        self.failed.insert(id);
+        self.report(Report::Failed { task: id, error });
+        Ok(())
+    }
+
+    pub(super) fn running(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().filter_map(|slot| match slot {
+            Slot::Running(task) => Some(&**task),
+            Slot::Restoring(_) => None,
+        })
+    }
+}
+
+/// An error and its causes in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
