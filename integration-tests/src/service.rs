@@ -230,6 +230,12 @@ pub async fn until(
     }
 }
 
+/// The sum of a metric's samples in Prometheus' text format.
+#[must_use]
+pub fn sum_of_metric(text: &str, name: &str) -> f64 {
+    samples(text, name).values().sum()
+}
+
 /// The samples of a metric in Prometheus' text format.
 fn samples(text: &str, name: &str) -> Samples {
     text.lines()

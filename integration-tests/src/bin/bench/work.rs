@@ -1,0 +1,53 @@
+//! The works that are measured: those of `peers/kafka-streams`.
+
+use clap::ValueEnum;
+use millpond::{Serdes, Topology};
+
+/// The topic that works without state, and joins, write to.
+pub(super) const OUTPUT: &str = "millpond-out";
+
+/// A piece of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Work {
+    /// Drops the values that begin with `0` (1 of 16), upper-cases the rest.
+    Stateless,
+    /// Counts by key.
+    Count,
+    /// Keeps the last value by key.
+    Latest,
+    /// Joins a stream with a table of 100-byte values; 200 bytes of output.
+    Join,
+}
+
+// === impl Work ===
+
+impl Work {
+    pub(super) fn topology(self, topic: &str, table: &str) -> anyhow::Result<Topology> {
+        let topology = Topology::builder("bench");
+        let stream = topology.stream(topic, Serdes::<String, String>::default());
+        match self {
+            Self::Stateless => {
+                stream
+                    .filter(|_, value| !value.starts_with('0'))
+                    .map_values(|_, value| value.to_uppercase())
+                    .to(OUTPUT);
+            }
+            Self::Count => {
+                stream.group_by_key().count().materialized("store");
+            }
+            Self::Latest => {
+                stream.group_by_key().reduce(|_, value: &String| value.clone()).materialized("store");
+            }
+            Self::Join => {
+                let table = topology.table(table, Serdes::<String, String>::default());
+                stream.join(&table, |_, value, of_table| format!("{value}{of_table}")).to(OUTPUT);
+            }
+        }
+        Ok(topology.build()?)
+    }
+
+    /// Whether it writes to [`OUTPUT`].
+    pub(super) fn has_output(self) -> bool {
+        matches!(self, Self::Stateless | Self::Join)
+    }
+}
