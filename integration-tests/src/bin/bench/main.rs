@@ -14,6 +14,7 @@ mod run;
 mod work;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// Benchmarks of the whole.
 #[derive(Debug, Parser)]
@@ -34,6 +35,8 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    let logs = EnvFilter::try_from_env("MILLPOND_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(logs).with_writer(std::io::stderr).init();
     match Arguments::parse().command {
         Command::Load(load) => load.run(),
         Command::Run(run) => run.run().await,
