@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use millpond::state::TaskId;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -25,7 +26,9 @@ pub struct Instance {
     pub id: String,
     port: u16,
     folder: PathBuf,
+    state_dir: PathBuf,
     bootstrap: String,
+    environment: BTreeMap<String, String>,
     process: Option<Child>,
     starts: usize,
 }
@@ -57,10 +60,35 @@ impl Instance {
             id: id.into(),
             port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
             folder: folder.to_owned(),
+            state_dir: folder.join(id),
             bootstrap: bootstrap.into(),
+            environment: [("MILLPOND_LOG".to_owned(), "info".to_owned())].into(),
             process: None,
             starts: 0,
         })
+    }
+
+    /// Three of them: `a`, `b` and `c`.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn three(bootstrap: &str, folder: &Path) -> anyhow::Result<[Self; 3]> {
+        let [a, b, c] = ["a", "b", "c"].map(|id| Self::new(id, bootstrap, folder));
+        Ok([a?, b?, c?])
+    }
+
+    /// The same with an environment variable.
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.environment.insert(variable.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same with another state directory.
+    #[must_use]
+    pub fn with_state_dir(mut self, state_dir: &Path) -> Self {
+        self.state_dir = state_dir.to_owned();
+        self
     }
 
     /// Where it is asked.
@@ -71,8 +99,8 @@ impl Instance {
 
     /// Its state directory.
     #[must_use]
-    pub fn state_dir(&self) -> PathBuf {
-        self.folder.join(&self.id)
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
     }
 
     /// The log of its last start.
@@ -91,8 +119,8 @@ impl Instance {
             .args(["serve", "--bootstrap", &self.bootstrap, "--application-id", APPLICATION, "--threads", "1"])
             .args(["--instance-id", &self.id, "--http", &format!("127.0.0.1:{}", self.port)])
             .arg("--state-dir")
-            .arg(self.state_dir())
-            .env("MILLPOND_LOG", "info");
+            .arg(&self.state_dir)
+            .envs(&self.environment);
         Ok(command)
     }
 
@@ -175,6 +203,40 @@ impl Instance {
         Ok(samples(&text, name))
     }
 
+    /// A metric by task.
+    ///
+    /// # Errors
+    /// When there is no answer, or the metric is not by task.
+    pub async fn by_task(&self, name: &str) -> anyhow::Result<BTreeMap<TaskId, f64>> {
+        let samples = self.metric(name).await?.into_iter();
+        samples.map(|(labels, value)| Ok((task(&labels)?, value))).collect()
+    }
+
+    /// How many records it has processed since its process began.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn processed(&self) -> anyhow::Result<f64> {
+        Ok(self.metric("millpond_task_records_total").await?.values().sum())
+    }
+
+    /// How many changelog records it has restored since its process began.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn restored(&self) -> anyhow::Result<f64> {
+        Ok(self.metric("millpond_restore_records_total").await?.values().sum())
+    }
+
+    /// How many tasks it runs.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn active_tasks(&self) -> anyhow::Result<f64> {
+        let tasks = self.metric("millpond_tasks").await?;
+        Ok(tasks.get(r#"{role="active",state="running"}"#).copied().unwrap_or(0.0))
+    }
+
     /// Waits until it is ready.
     ///
     /// # Errors
@@ -244,6 +306,12 @@ fn samples(text: &str, name: &str) -> Samples {
         .filter_map(|rest| rest.rsplit_once(' '))
         .filter_map(|(labels, value)| Some((labels.to_owned(), value.parse().ok()?)))
         .collect()
+}
+
+/// The task that labels name, and nothing else.
+fn task(labels: &str) -> anyhow::Result<TaskId> {
+    let id = labels.strip_prefix("{task=\"").and_then(|rest| rest.strip_suffix("\"}"));
+    id.and_then(|id| id.parse().ok()).with_context(|| format!("`{labels}` is not a task alone"))
 }
 
 #[cfg(test)]
