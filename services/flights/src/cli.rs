@@ -85,6 +85,9 @@ pub struct FeedArgs {
     /// Feed only a part.
     #[arg(long, value_enum, value_name = "PART")]
     pub only: Option<Part>,
+    /// Feed the flights of the first N months only.
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=12))]
+    pub months: u32,
     /// The most records per second; 0 is as fast as the broker takes them.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub rate: u32,
@@ -147,6 +150,7 @@ impl FeedArgs {
     pub fn options(&self, config: &Config) -> FeedOptions {
         FeedOptions {
             only: self.only,
+            months: self.months,
             rate: self.rate,
             partitions: self.partitions,
             replication_factor: config.replication_factor,

@@ -35,6 +35,8 @@ const STRIDE: u64 = 500;
 pub struct FeedOptions {
     /// Only a part; `None` is everything.
     pub only: Option<Part>,
+    /// The flights of the first so many months; 12 are all.
+    pub months: u32,
     /// The most records per second; 0 is without a limit.
     pub rate: u32,
     /// How many partitions each topic has: created with, or checked for.
@@ -110,7 +112,14 @@ struct Feeder<'a, P> {
 
 impl Default for FeedOptions {
     fn default() -> Self {
-        Self { only: None, rate: 0, partitions: 6, replication_factor: None, clock: Arc::new(SystemClock::new()) }
+        Self {
+            only: None,
+            months: 12,
+            rate: 0,
+            partitions: 6,
+            replication_factor: None,
+            clock: Arc::new(SystemClock::new()),
+        }
     }
 }
 
@@ -141,6 +150,7 @@ impl<'a, P: FnMut(FeedProgress)> Feeder<'a, P> {
 
     fn feed_flights(&mut self) -> anyhow::Result<()> {
         let mut flights = collect(data::flights()?)?;
+        flights.retain(|row| row.flight.month <= self.options.months);
         flights.sort_by_key(|row| row.departure_ms); // stable: the order does not differ from run to run
         let (times, flights): (Vec<i64>, Vec<_>) =
             flights.into_iter().map(|row| (row.departure_ms, row.flight)).unzip();

@@ -90,6 +90,17 @@ fn a_part_creates_all_topics() -> anyhow::Result<()> {
 }
 
 #[test]
+fn the_first_months_are_those_of_the_truth() -> anyhow::Result<()> {
+    let log = EmbeddedLog::new();
+    let options = FeedOptions { only: Some(Part::Flights), months: 1, ..FeedOptions::default() };
+    assert_eq!(feed(&log, &options, |_| ())?.topics, [(FLIGHTS, 27_004)]);
+    for Written { key, value, .. } in read(&log, FLIGHTS, 6)? {
+        assert_eq!(serde_json::from_slice::<Flight>(&value)?.month, 1, "{key}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_topic_that_does_not_fit_is_named() -> anyhow::Result<()> {
     let refused = |name: &str, partitions, config: &[(&str, &str)]| -> anyhow::Result<String> {
         let log = EmbeddedLog::new();
