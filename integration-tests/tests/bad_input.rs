@@ -1,10 +1,10 @@
 //! Bad input and a bad environment: a clear error that names the thing, and nothing is lost.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use integration_tests::{
-    broker::{Broker, broker},
+    broker::Broker,
     service::{APPLICATION, Instance, until},
 };
 use millpond::log::{
@@ -151,18 +151,20 @@ async fn a_broker_that_cannot_be_reached_is_named() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_state_directory_in_use_is_named() -> anyhow::Result<()> {
-    let broker = broker()?;
+async fn a_state_directory_in_use_is_named_and_its_holder_goes_on() -> anyhow::Result<()> {
+    let broker = Broker::private()?;
     let folder = tempfile::tempdir()?;
-    let dir = folder.path().join("a");
-    let _held = millpond::state::StateDir::open(&dir, APPLICATION)?;
-    let said = refused(Instance::new("a", broker.bootstrap(), folder.path())?).await?;
-    ensure!(said.contains(&shown(&dir)) && said.contains("in use"), "{said}");
-    Ok(())
-}
+    create_topics(&log(broker.bootstrap())?)?;
+    let mut holder = Instance::new("a", broker.bootstrap(), folder.path())?;
+    holder.start()?;
+    holder.ready(PATIENCE).await?;
 
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+    // The same state directory, but a port and a name of its own: nothing else is in its way.
+    let second = Instance::new("b", broker.bootstrap(), folder.path())?.with_state_dir(holder.state_dir());
+    let said = refused(second).await?;
+    let dir = holder.state_dir().join(APPLICATION);
+    ensure!(said.contains(&format!("`{}` is in use", dir.display())), "{said}");
+    holder.ready(PATIENCE).await
 }
 
 #[test]
