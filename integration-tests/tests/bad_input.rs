@@ -176,3 +176,26 @@ fn a_wrong_setting_is_named() -> anyhow::Result<()> {
     ensure!(!output.status.success() && said.contains("MILLPOND_COMMIT_INTERVAL_MS"), "{said}");
     Ok(())
 }
+
+#[test]
+fn a_misspelt_setting_is_named_with_the_one_that_may_be_meant() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Instance::new("a", "127.0.0.1:1", folder.path())?.command()?;
+    command.env("MILLPOND_COMIT_INTERVAL_MS", "100").env("MILLPOND_CAPACITY", "none"); // the second ends it at once
+    let output = command.stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let named =
+        |line: &str| line.contains("MILLPOND_COMIT_INTERVAL_MS") && line.ends_with("MILLPOND_COMMIT_INTERVAL_MS");
+    ensure!(said.lines().any(named), "{said}");
+    Ok(())
+}
+
+#[test]
+fn an_advertised_url_that_nobody_can_ask_is_refused() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Instance::new("a", "127.0.0.1:1", folder.path())?.command()?;
+    let output = command.env("MILLPOND_ADVERTISED_URL", "10.0.0.7:8080").stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && said.contains("--advertised-url") && said.contains("expected"), "{said}");
+    Ok(())
+}

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use millpond::config::{Config, ConfigError};
+use reqwest::Url;
 
 use crate::feed::{FeedOptions, Part};
 
@@ -15,7 +16,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// What to log, e.g. `info` or `warn,flights=debug`.
+    /// What to log, e.g. `info` or `warn,flights=debug` [default: info; of the demo: warn].
     #[arg(long = "log", env = "MILLPOND_LOG", value_name = "FILTER", global = true)]
     pub log_filter: Option<String>,
 }
@@ -66,7 +67,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MILLPOND_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
     /// Where other instances reach the REST interface [default: from --http and --instance-id].
-    #[arg(long, env = "MILLPOND_ADVERTISED_URL", value_name = "URL")]
+    #[arg(long, env = "MILLPOND_ADVERTISED_URL", value_name = "URL", value_parser = instance_url)]
     pub advertised_url: Option<String>,
     /// The folder for local state [default: millpond-state].
     #[arg(long, env = "MILLPOND_STATE_DIR", value_name = "PATH")]
@@ -105,6 +106,29 @@ pub struct DemoArgs {
     /// The port of the first instance; the others have the next ones.
     #[arg(long, default_value_t = 8081, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_533))]
     pub first_port: u16,
+}
+
+/// What other instances can forward to.
+fn instance_url(url: &str) -> Result<String, String> {
+    let parsed = Url::parse(url).map_err(|error| format!("{error}: expected http://host[:port]"))?;
+    if !["http", "https"].contains(&parsed.scheme()) || !parsed.has_host() {
+        return Err("expected http://host[:port] or https://host[:port]".into());
+    }
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return Err("expected no `?` and no `#`: paths are put behind it".into());
+    }
+    Ok(url.into())
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// What to log: what was asked for, else enough to follow an instance, and little beside the demo's own story.
+    #[must_use]
+    pub fn log_filter(&self) -> &str {
+        let default = if matches!(self.command, Command::Demo(_)) { "warn" } else { "info" };
+        self.log_filter.as_deref().unwrap_or(default)
+    }
 }
 
 // === impl ServeArgs ===
@@ -182,5 +206,17 @@ mod tests {
         assert!(Cli::try_parse_from(["flights", "serve", "--threads", "0"]).is_err());
         assert!(Cli::try_parse_from(["flights", "feed", "--only", "weather"]).is_err());
         Ok(())
+    }
+
+    #[test]
+    fn an_advertised_url_is_one_that_others_can_ask() {
+        for url in ["http://a:8080", "https://flights-0.flights.svc.cluster.local", "http://[::1]:81/"] {
+            assert_eq!(instance_url(url), Ok(url.to_owned()));
+        }
+        for url in ["", "a", "a:8080", "10.0.0.7:8080", "ftp://a", "http://", "http://:81", "http://a:x", "http://a?b"]
+        {
+            let error = instance_url(url).expect_err(url);
+            assert!(error.contains("expected"), "{url}: {error}");
+        }
     }
 }

@@ -14,12 +14,11 @@ use tracing_subscriber::EnvFilter;
 /// Every bar of the process, so that a log line can go above them. Bars are hidden when stderr is no terminal.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Sends the log to stderr: level `info`, or what `filter` says in the syntax of [`EnvFilter`].
+/// Sends the log to stderr: what `filter` says in the syntax of [`EnvFilter`].
 ///
 /// # Errors
 /// When the filter does not parse.
-pub fn start_logging(filter: Option<&str>) -> anyhow::Result<()> {
-    let filter = filter.unwrap_or("info");
+pub fn start_logging(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("MILLPOND_LOG={filter:?} is not a log filter"))?;
     tracing_subscriber::fmt()
         .compact()

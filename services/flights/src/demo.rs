@@ -4,7 +4,7 @@ mod ask;
 
 use std::{
     io::Write,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -22,7 +22,6 @@ use tokio::{
     sync::watch,
     task::{self, JoinSet},
 };
-use tracing::info;
 
 pub use self::ask::{Asked, ask_around, print};
 use crate::{
@@ -61,6 +60,7 @@ struct Running {
 /// # Errors
 /// When an instance cannot start or fails, the feed fails, or the answers stop changing before they are right.
 pub async fn demo(args: &DemoArgs, out: &mut (dyn Write + Send)) -> anyhow::Result<bool> {
+    check_ports(args.first_port)?;
     let state = tempfile::tempdir().context("making a folder for the state of the instances")?;
     let log = EmbeddedLog::new();
     feed_part(Arc::new(log.clone()), Part::Tables).await?;
@@ -83,6 +83,15 @@ pub async fn demo(args: &DemoArgs, out: &mut (dyn Write + Send)) -> anyhow::Resu
     }
     running.stop().await?;
     Ok(right)
+}
+
+/// Whether the instances will be able to listen: asked first, and not after a minute of work.
+fn check_ports(first_port: u16) -> anyhow::Result<()> {
+    for port in first_port..first_port + INSTANCES {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .with_context(|| format!("port {port} cannot be used; choose other ports with --first-port"))?;
+    }
+    Ok(())
 }
 
 async fn start(log: &EmbeddedLog, first_port: u16, state: &Path) -> anyhow::Result<(Running, Vec<Instance>)> {
@@ -177,11 +186,14 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<Option<CheckReport>> {
     let first = instances.first().context("a demo has at least one instance")?;
+    for Instance { name, url } in instances {
+        writeln!(out, "{name} runs at {url}")?;
+    }
     let clock = SystemClock::new();
     let truth = task::spawn_blocking(Truth::compute);
     let report = feed_part(log, Part::Flights).await?;
     let truth = truth.await??;
-    info!(records = report.records(), seconds = report.elapsed.as_secs_f32(), "flights are on the log");
+    writeln!(out, "{} flights are on the log after {:.1} s", report.records(), report.elapsed.as_secs_f32())?;
 
     let mut progress = Progress::new();
     let processed = check::wait_until_right(&first.url, &truth, None, PATIENCE, |right, total| {
@@ -191,7 +203,7 @@ pub async fn run(
     drop(progress);
     match processed {
         Ok(()) => {
-            info!(seconds = clock.monotonic().as_secs_f32(), "all flights are processed");
+            writeln!(out, "All of them are processed after {:.1} s", clock.monotonic().as_secs_f32())?;
             print(&ask_around(instances, &truth, &clock).await?, out)?;
         }
         Err(error) if check_all => writeln!(out, "{error:#}\n")?, // the check below shows what else is wrong

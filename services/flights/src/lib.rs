@@ -12,6 +12,7 @@ pub mod client;
 pub mod console;
 pub mod data;
 pub mod demo;
+pub mod environment;
 pub mod feed;
 pub mod model;
 #[cfg(test)]

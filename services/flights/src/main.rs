@@ -7,6 +7,7 @@ use flights::{
     cli::{Cli, Command, FeedArgs, ServeArgs},
     console::{self, Progress},
     demo::demo,
+    environment::warn_of_unknown_variables,
     feed::feed,
     topology::topology,
 };
@@ -14,7 +15,7 @@ use millpond::{
     App,
     log::kafka::{KafkaLog, KafkaOptions},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    console::start_logging(cli.log_filter.as_deref())?;
+    console::start_logging(cli.log_filter())?;
     match cli.command {
         Command::Feed(args) => feed_kafka(&args).map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => runtime()?.block_on(serve(&args)).map(|()| ExitCode::SUCCESS),
@@ -44,7 +45,13 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
-    Ok(App::new(topology()?, args.config()?).run().await?)
+    warn_of_unknown_variables();
+    let config = args.config()?;
+    if config.advertised_url.is_none() && config.http.ip().is_unspecified() {
+        let (http, url) = (config.http, config.url());
+        warn!("listening on {http}: others are told to ask {url}; if that is not this machine, say --advertised-url");
+    }
+    Ok(App::new(topology()?, config).run().await?)
 }
 
 fn feed_kafka(args: &FeedArgs) -> anyhow::Result<()> {

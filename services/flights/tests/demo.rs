@@ -23,3 +23,18 @@ fn all_answers_of_the_demo_are_right() {
     assert!(said.contains(" 0 differ"), "{said}");
     assert!(said.contains("curl http://127.0.0.1:"), "{said}");
 }
+
+#[test]
+fn a_taken_port_is_named_before_anything_is_fed() {
+    let first = first_port();
+    let _taken = TcpListener::bind(("127.0.0.1", first + 1)).expect("it was free just now");
+    let output = Command::new(env!("CARGO_BIN_EXE_flights"))
+        .args(["demo", "--exit", "--first-port", &first.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the demo runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(error.contains(&format!("port {} ", first + 1)) && error.contains("--first-port"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
