@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use integration_tests::broker::{Broker, broker, unique};
 use millpond::{
     log::{
@@ -59,7 +59,9 @@ fn values(batches: &[Batch]) -> Vec<String> {
 }
 
 /// Polls until the end of a partition; returns the values before it and the offset of the end.
-fn read_to_end(reader: &mut dyn Reader) -> Result<(Vec<String>, i64)> {
+/// Reads until the reader says that it has reached an end at `end` or behind: an earlier one may have been fetched before the last
+/// append, or before the markers of a transaction were written.
+fn read_to_end(reader: &mut dyn Reader, end: i64) -> Result<(Vec<String>, i64)> {
     let mut read = Vec::new();
     let watch = SystemClock::new();
     while watch.monotonic() < LONG {
@@ -67,7 +69,8 @@ fn read_to_end(reader: &mut dyn Reader) -> Result<(Vec<String>, i64)> {
         read.extend(values(&fetched.batches));
         for event in fetched.events {
             match event {
-                ReaderEvent::EndReached { next_offset, .. } => return Ok((read, next_offset)),
+                ReaderEvent::EndReached { next_offset, .. } if next_offset >= end => return Ok((read, next_offset)),
+                ReaderEvent::EndReached { .. } => {}
                 ReaderEvent::Unavailable { .. } => {}
                 ReaderEvent::OutOfRange { offset, .. } => bail!("out of range at {offset}"),
             }
@@ -100,12 +103,12 @@ fn the_end_for_a_committed_reader_is_the_last_stable_offset() -> Result {
     assert_eq!(committed.end_offset(&partition)?, 1);
     assert_eq!(uncommitted.end_offset(&partition)?, 2);
     committed.assign(&partition, ReadFrom::Beginning)?;
-    assert_eq!(read_to_end(&mut *committed)?, (vec!["plain".into()], 1));
+    assert_eq!(read_to_end(&mut *committed, 1)?, (vec!["plain".into()], 1));
     assert_eq!(committed.known_end(&partition), Some(2), "what this isolation hides is counted");
 
     // The marker counts: offset 2.
     producer.abort(LONG)?;
-    assert_eq!(read_to_end(&mut *committed)?, (vec![], 3));
+    assert_eq!(read_to_end(&mut *committed, 3)?, (vec![], 3));
     assert_eq!(committed.end_offset(&partition)?, 3);
     Ok(())
 }
@@ -119,7 +122,7 @@ fn a_partition_paused_at_its_end_goes_on_at_its_end() -> Result {
     append_all(&log, &topic, ["a".to_owned()])?;
     let mut reader = log.reader(Isolation::ReadCommitted)?;
     reader.assign(&partition, ReadFrom::Beginning)?;
-    assert_eq!(read_to_end(&mut *reader)?, (vec!["a".into()], 1));
+    assert_eq!(read_to_end(&mut *reader, 1)?, (vec!["a".into()], 1));
 
     reader.pause(&partition)?;
     append_all(&log, &topic, ["b".to_owned(), "c".to_owned()])?;
@@ -128,7 +131,7 @@ fn a_partition_paused_at_its_end_goes_on_at_its_end() -> Result {
         assert!(fetched.batches.is_empty() && fetched.events.is_empty(), "paused, but: {fetched:?}");
     }
     reader.resume(&partition)?;
-    assert_eq!(read_to_end(&mut *reader)?, (vec!["b".into(), "c".into()], 3));
+    assert_eq!(read_to_end(&mut *reader, 3)?, (vec!["b".into(), "c".into()], 3));
     Ok(())
 }
 
@@ -155,7 +158,7 @@ fn a_partition_paused_for_long_holds_a_bound_and_loses_nothing() -> Result {
         reader.poll(1_000, SHORT)?;
     }
     reader.resume(&partition)?;
-    let (read, _) = read_to_end(&mut *reader)?;
+    let (read, _) = read_to_end(&mut *reader, 20_000)?;
     assert!(read == expected, "read {} records, {:?} first", read.len(), read.first());
     Ok(())
 }
@@ -272,9 +275,10 @@ fn an_abort_gives_up_what_is_queued_and_in_flight() -> Result {
     producer.begin()?;
     append(&mut *producer, &topic, b"last")?;
     producer.commit(LONG)?;
+    let last = producer.acknowledged(&topic, 0).context("it was committed")?;
     let mut reader = log.reader(Isolation::ReadCommitted)?;
     reader.assign(&TopicPartition::new(topic, 0), ReadFrom::Beginning)?;
-    assert_eq!(read_to_end(&mut *reader)?.0, ["last"]);
+    assert_eq!(read_to_end(&mut *reader, last + 2)?.0, ["last"], "and its marker");
     Ok(())
 }
 
@@ -470,7 +474,7 @@ fn everything_goes_on_when_the_broker_is_back() -> Result {
     producer.flush(LONG)?;
     let mut reader = log.reader(Isolation::ReadCommitted)?;
     reader.assign(&partition, ReadFrom::Beginning)?;
-    assert_eq!(read_to_end(&mut *reader)?.0, ["before"]);
+    assert_eq!(read_to_end(&mut *reader, 1)?.0, ["before"]);
 
     broker.kill()?;
     append(&mut *producer, &topic, b"during")?;
@@ -500,7 +504,7 @@ fn everything_goes_on_when_the_broker_is_back() -> Result {
     producer.flush(LONG)?;
     append(&mut *producer, &topic, b"after")?;
     producer.flush(LONG)?;
-    assert_eq!(read_to_end(&mut *reader)?.0, ["during", "after"]);
+    assert_eq!(read_to_end(&mut *reader, 3)?.0, ["during", "after"]);
     let watch = SystemClock::new();
     // Its session was over by its own reckoning, so it joins anew.
     while member.group().epoch().is_none_or(|epoch| epoch == before) {
