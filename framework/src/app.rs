@@ -31,7 +31,7 @@ pub use self::{
     topics::{Mismatch, TopicsError},
 };
 use crate::{
-    config::Config,
+    config::{Config, Guarantee},
     log::{
         Log,
         kafka::{KafkaLog, KafkaOptions},
@@ -187,6 +187,12 @@ fn check(config: &Config) -> Result<(), AppError> {
     check_name("the instance id", &config.instance_id)?;
     if config.threads == 0 {
         return wrong("the number of threads", "is 0: at least one has to work");
+    }
+    if config.guarantee == Guarantee::ExactlyOnce && config.transaction_timeout <= config.commit_interval {
+        return wrong(
+            "transaction_timeout",
+            "must be longer than the commit interval, or the broker aborts every transaction",
+        );
     }
     if config.session_timeout >= config.max_poll_interval {
         return wrong("max_poll_interval", "must be longer than the session timeout");

@@ -22,6 +22,8 @@ use crate::{
 const TURN: Duration = Duration::from_millis(10);
 /// How long a stop may take before the workers are stopped without a hand-over.
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
+/// How often to look where the stores stand, for the host metadata.
+const OFFSETS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often to ask whether the log is back.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,8 @@ pub(super) struct Control {
     pub(super) max_poll_interval: Duration,
     /// When to ask next whether the log is back.
     pub(super) next_probe: Duration,
+    /// When to look next where the stores stand.
+    pub(super) next_offsets: Duration,
     /// Changelog offsets of the tasks on this host, open or not.
     pub(super) offsets: BTreeMap<TaskId, Offsets>,
 }
@@ -123,6 +127,13 @@ impl Control {
             self.next_probe = now + PROBE_INTERVAL;
             self.calls.make(Call::Probe);
         }
+        if now >= self.next_offsets {
+            self.next_offsets = now + OFFSETS_INTERVAL;
+            self.look_at_offsets();
+            if let Next::Stopped = self.step(Event::Offsets(self.offsets.clone()))? {
+                return Ok(Next::Stopped);
+            }
+        }
         if self.globals.has_failed() {
             return Err(AppError::GlobalTables);
         }
@@ -191,7 +202,11 @@ impl Control {
                 self.shared.metrics.cluster_rebalances.inc();
                 self.shared.metrics.cluster_generation.set(i64::from(epoch.generation));
             }
-            MembershipEvent::Lost { reason } => tracing::warn!(reason, "the membership is lost"),
+            MembershipEvent::Lost { reason } => {
+                tracing::warn!(reason, "the membership is lost");
+                // Others own the tasks now. The workers drop them when they can, which may be long after if they wait for the log.
+                self.shared.hosted.clear();
+            }
             MembershipEvent::Unavailable { reason } => self.status.log_unavailable(reason, self.now()),
         }
     }
@@ -237,6 +252,16 @@ impl Control {
             Report::WorkerFailed { worker, error } => return Err(AppError::Worker { worker, error }),
         };
         Ok(vec![Event::Task { task, event }])
+    }
+
+    /// Where the hosted stores stand now.
+    fn look_at_offsets(&mut self) {
+        for (task, hosted) in self.shared.hosted.all() {
+            // One that is closed meanwhile has told where it stood.
+            if let Ok(point) = hosted.view.position() {
+                self.remember(task, &point.changelog_offsets);
+            }
+        }
     }
 
     fn remember(&mut self, task: TaskId, offsets: &BTreeMap<StoreId, i64>) {

@@ -132,6 +132,7 @@ impl Start {
             status,
             max_poll_interval: config.max_poll_interval,
             next_probe: now,
+            next_offsets: now,
             offsets,
         })
     }
@@ -177,10 +178,15 @@ fn stored_offsets(
     let mut offsets = BTreeMap::new();
     for task in dir.tasks()?.into_iter().filter(|task| tasks.contains(task)) {
         let specs = Arc::clone(&shared.sub_topology(task).stores);
-        let stores = TaskStores::open(&shared.state, task, specs)?;
-        let point = stores.committed().changelog_offsets.clone();
-        stores.close()?;
-        offsets.insert(task, changelog_offsets(shared, task, &point));
+        // A database that does not open is its task's trouble, if the task comes here at all.
+        let opened = TaskStores::open(&shared.state, task, specs).and_then(|stores| {
+            let point = stores.committed().changelog_offsets.clone();
+            stores.close().map(|()| point)
+        });
+        match opened {
+            Ok(point) => drop(offsets.insert(task, changelog_offsets(shared, task, &point))),
+            Err(error) => tracing::warn!(%task, %error, "the stored state cannot be looked at"),
+        }
     }
     Ok(offsets)
 }

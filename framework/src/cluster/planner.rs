@@ -1,7 +1,8 @@
 //! Where tasks go: a pure function from what is known of the members to a placement.
 //!
-//! 1. Every task has a *home*: where it was assigned, else where it runs, else where most of its state is. Moving a task away
-//!    from its home costs a restore, so the plan moves as few as it can.
+//! 1. Every task has a *home*: where it was assigned, else where it runs, else where most of its state is. While nobody has it open,
+//!    most state comes first: nothing was restored yet where it was assigned. Moving a task away from its home costs a
+//!    restore, so the plan moves as few as it can.
 //! 2. Load is bounded on both sides: each member gets its share by capacity, rounded up or down, of all tasks *and*
 //!    of the tasks of each sub-topology ([`quota`]). Under this bound, homes decide.
 //! 3. What has to move goes first to a member that has state of it, then along a consistent-hash ring over the members.
@@ -76,7 +77,7 @@ pub enum Acceptance {
     Open,
     /// What it has, and nothing more: it is alive, but was not heard of yet in this generation.
     Keeps,
-    /// Nothing, as long as another member is open.
+    /// Nothing: what it holds it keeps as long as no member is open.
     Draining,
 }
 
@@ -107,10 +108,7 @@ struct Candidate {
 #[must_use]
 pub fn plan(input: &PlanInput) -> Placements {
     let members = |acceptance| input.members.iter().filter(move |(_, member)| member.acceptance == acceptance);
-    let mut open: Vec<_> = members(Acceptance::Open).collect();
-    if open.is_empty() {
-        open = members(Acceptance::Draining).collect();
-    }
+    let open: Vec<_> = members(Acceptance::Open).collect();
     let ring = Ring::new(open.iter().map(|(instance_id, member)| (&***instance_id, member.capacity.max(1))));
     let mut planner = Planner { input, open, ring, placements: Placements::new() };
     planner.place_actives();
@@ -128,7 +126,10 @@ impl<'a> Planner<'a> {
             if let Some(keeper) = self.keeper(task) {
                 self.place(task, keeper, Reason::State);
             } else if self.open.is_empty() {
-                self.placements.insert(task, TaskPlacement::default());
+                match self.holder(task) {
+                    Some(holder) => self.place(task, holder, Reason::State),
+                    None => drop(self.placements.insert(task, TaskPlacement::default())),
+                }
             } else if self.open.iter().any(|(_, member)| member.failed.contains(&task)) {
                 self.place_troubled(task);
             } else {
@@ -157,6 +158,11 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// A member that has the task open, whatever it may be given.
+    fn holder(&self, task: TaskId) -> Option<&'a InstanceId> {
+        self.input.members.iter().find(|(_, member)| member.held.contains(&task)).map(|(id, _)| id)
+    }
+
     /// The open member that has the task, or most of its state. Failures count against it.
     fn home(&self, task: TaskId, preference: &[usize]) -> Option<Home> {
         let fit = |member: &&usize| !self.open[**member].1.failed.contains(&task);
@@ -166,7 +172,11 @@ impl<'a> Planner<'a> {
             let hosts = preference.iter().filter(fit).filter(|m| self.state(**m, task).is_some());
             hosts.rev().max_by_key(|m| self.state(**m, task)).copied()
         };
-        let member = assigned.filter(|m| fit(&m)).or_else(|| held().filter(|m| fit(&m))).or_else(stored)?;
+        // What was assigned last may never have been carried out: the cluster stopped, say.
+        let most = || (0..self.open.len()).filter_map(|member| self.state(member, task)).max();
+        let begun = |m: &usize| self.holder(task).is_some() || self.state(*m, task) >= most();
+        let assigned = assigned.filter(|m| fit(&m) && begun(m));
+        let member = assigned.or_else(|| held().filter(|m| fit(&m))).or_else(stored)?;
         Some(Home { member, reason: Reason::State })
     }
 

@@ -50,6 +50,11 @@ impl Hosted {
         self.tasks.write().unwrap_or_else(PoisonError::into_inner).remove(&task);
     }
 
+    /// Everything that is hosted here is another instance's now.
+    pub(crate) fn clear(&self) {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The task, if it is hosted here.
     #[must_use]
     pub(crate) fn get(&self, task: TaskId) -> Option<HostedTask> {

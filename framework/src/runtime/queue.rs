@@ -14,6 +14,8 @@ pub(crate) struct Queue {
     len: usize,
     /// The offset of the next record to process.
     position: i64,
+    /// The offset behind the last record that was fetched.
+    fetched: i64,
     /// Where the log ended when the reader last reached its end, if nothing was fetched since.
     end: Option<i64>,
     /// Whether fetching is paused for back-pressure.
@@ -59,7 +61,16 @@ pub(crate) fn choose(queues: &[Queue]) -> Choice {
 impl Queue {
     /// An empty queue that goes on at `position`.
     pub(crate) fn new(partition: TopicPartition, position: i64) -> Self {
-        Self { partition, batches: VecDeque::new(), cursor: 0, len: 0, position, end: None, paused: false }
+        Self {
+            partition,
+            batches: VecDeque::new(),
+            cursor: 0,
+            len: 0,
+            position,
+            fetched: position,
+            end: None,
+            paused: false,
+        }
     }
 
     pub(crate) fn partition(&self) -> &TopicPartition {
@@ -87,7 +98,8 @@ impl Queue {
 
     /// Appends fetched records.
     pub(crate) fn push(&mut self, batch: Batch) {
-        if !batch.is_empty() {
+        if let Some(last) = batch.len().checked_sub(1).and_then(|index| batch.get(index)) {
+            self.fetched = last.offset + 1;
             self.end = None;
             self.len += batch.len();
             self.batches.push_back(batch);
@@ -97,6 +109,10 @@ impl Queue {
     /// The reader reached the end. Behind the last record there may be transaction markers, which an idle position must not
     /// stop in front of: its lag would never be 0.
     pub(crate) fn reached_end(&mut self, next_offset: i64) {
+        // It was met before records that came in the same round.
+        if next_offset < self.fetched {
+            return;
+        }
         self.end = Some(next_offset);
         if self.len == 0 {
             self.position = self.position.max(next_offset);
@@ -162,6 +178,15 @@ mod tests {
         assert_eq!(choose(&queues), Choice::Process(0));
         queues[0].take(|_, _| ());
         assert_eq!(choose(&queues), Choice::Idle);
+    }
+
+    #[test]
+    fn an_end_before_the_last_record_is_none() {
+        let mut queue = queue(&[1, 2]);
+        queue.reached_end(1);
+        assert!(!queue.at_end());
+        queue.reached_end(2);
+        assert!(queue.at_end());
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Restore {
     pending: BTreeMap<TopicPartition, Changelog>,
+    /// Stores that are whole though nothing was ever restored: where their empty changelogs begin.
+    empty: BTreeMap<StoreId, i64>,
     restored: u64,
 }
 
@@ -35,14 +37,32 @@ impl Restore {
         reader: &mut dyn Reader,
         watermarks: &mut dyn Reader,
     ) -> Result<Self, LogError> {
-        let mut pending = BTreeMap::new();
+        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), restored: 0 };
+        match restore.assign(stores, specs, partition, reader, watermarks) {
+            Ok(()) => Ok(restore),
+            Err(error) => {
+                restore.cancel(reader)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn assign(
+        &mut self,
+        stores: &TaskStores,
+        specs: &[StoreSpec],
+        partition: i32,
+        reader: &mut dyn Reader,
+        watermarks: &mut dyn Reader,
+    ) -> Result<(), LogError> {
         for (index, spec) in specs.iter().enumerate() {
             let Some(topic) = &spec.changelog else { continue };
             let store = StoreId::new(index);
             let changelog = TopicPartition::new(topic.clone(), partition);
             let end = watermarks.end_offset(&changelog)?;
-            let (next, from) = match stores.committed().changelog_offsets.get(&store) {
-                Some(offset) => (*offset, ReadFrom::Offset(*offset)),
+            let stored = stores.committed().changelog_offsets.get(&store).copied();
+            let (next, from) = match stored {
+                Some(offset) => (offset, ReadFrom::Offset(offset)),
                 None => (reader.beginning_offset(&changelog)?, ReadFrom::Beginning),
             };
             if next > end {
@@ -56,10 +76,18 @@ impl Restore {
             }
             if next < end {
                 reader.assign(&changelog, from)?;
-                pending.insert(changelog, Changelog { store, next, end });
+                self.pending.insert(changelog, Changelog { store, next, end });
+            } else if stored.is_none() {
+                self.empty.insert(store, next);
             }
         }
-        Ok(Self { pending, restored: 0 })
+        Ok(())
+    }
+
+    /// Where the changelogs of stores begin that had nothing to restore and know no offset yet. Stored, it says that this host
+    /// has all there is of them.
+    pub(crate) fn empty(&self) -> &BTreeMap<StoreId, i64> {
+        &self.empty
     }
 
     /// Whether the stores are whole.

@@ -25,10 +25,23 @@ pub(crate) struct Task {
     /// The partitions this task reads, and the index of their topic among the sub-topology's sources.
     queues: Vec<Queue>,
     sources: Vec<usize>,
-    /// Positions as last committed, by queue.
-    committed: Vec<i64>,
+    /// Positions as last committed, by queue; `None` if never.
+    committed: Vec<Option<i64>>,
     /// Records left out that are in the metric already.
     dropped: Dropped,
+}
+
+/// A partition that a task reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// Index of its topic among the sub-topology's sources.
+    pub(crate) source: usize,
+    /// The partition.
+    pub(crate) partition: TopicPartition,
+    /// The offset of the first record to process.
+    pub(crate) position: i64,
+    /// Whether the group has this position.
+    pub(crate) is_committed: bool,
 }
 
 /// What [`Task::run`] did.
@@ -49,11 +62,11 @@ impl Task {
         sub_topology: Arc<SubTopology>,
         processors: Processors,
         context: Context,
-        inputs: Vec<(usize, TopicPartition, i64)>,
+        inputs: Vec<Input>,
     ) -> Self {
-        let committed = inputs.iter().map(|(_, _, position)| *position).collect();
-        let sources = inputs.iter().map(|(source, _, _)| *source).collect();
-        let queues = inputs.into_iter().map(|(_, partition, position)| Queue::new(partition, position)).collect();
+        let committed = inputs.iter().map(|input| input.is_committed.then_some(input.position)).collect();
+        let sources = inputs.iter().map(|input| input.source).collect();
+        let queues = inputs.into_iter().map(|input| Queue::new(input.partition, input.position)).collect();
         Self { id, sub_topology, processors, context, queues, sources, committed, dropped: Dropped::default() }
     }
 
@@ -94,7 +107,7 @@ impl Task {
 
     /// Whether a commit has anything to write.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.queues.iter().zip(&self.committed).any(|(queue, committed)| queue.position() != *committed)
+        self.queues.iter().zip(&self.committed).any(|(queue, committed)| Some(queue.position()) != *committed)
             || self.context.stores().uncommitted_bytes() > 0
     }
 
@@ -144,7 +157,7 @@ impl Task {
         point.positions.extend(self.queues.iter().map(|queue| (queue.partition().clone(), queue.position())));
         self.context.stores_mut().commit(&point)?;
         for (committed, queue) in self.committed.iter_mut().zip(&self.queues) {
-            *committed = queue.position();
+            *committed = Some(queue.position());
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use self::recovery::Trouble;
+use self::{committing::RENEW_POSITIONS, recovery::Trouble};
 use super::{
     Command, Report, Shared,
     production::Production,
@@ -58,6 +58,8 @@ pub(crate) struct Worker {
     /// Which queue of which task reads a partition.
     sources: HashMap<TopicPartition, (TaskId, usize)>,
     next_commit: Duration,
+    /// When all positions are committed again, moved or not.
+    next_renewal: Duration,
     /// The last look at the changelogs brought nothing.
     restore_is_idle: bool,
 }
@@ -99,6 +101,7 @@ impl Worker {
             failed_commits: 0,
             sources: HashMap::new(),
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
+            next_renewal: shared.clock.monotonic() + RENEW_POSITIONS,
             restore_is_idle: false,
             shared,
             commands,

@@ -214,6 +214,22 @@ impl TaskStores {
         self.frozen.clear();
     }
 
+    /// Whether any store has a committed row.
+    ///
+    /// # Errors
+    /// [`StateError::Database`].
+    pub fn has_rows(&self) -> Result<bool, StateError> {
+        let Some(all) = KeyRange::new(&(..)) else { return Ok(false) };
+        let mut found = false;
+        for store in (0..self.specs.len()).map(StoreId::new) {
+            self.backend.scan(store, &all, Direction::Forward, |_, _| {
+                found = true;
+                Ok(ControlFlow::Break(()))
+            })?;
+        }
+        Ok(found)
+    }
+
     /// The point the backend is at: as found when opened, then as committed or restored.
     #[must_use]
     pub fn committed(&self) -> &CommitPoint {

@@ -191,7 +191,9 @@ impl Coordinator {
         let reported = self.registry.host(&self.identity.instance_id).is_some_and(|me| me.epoch == leading.epoch);
         let Some(last) = self.registry.assignment() else { return };
         let continued = last.generation < leading.epoch.generation
-            && last.topology_fingerprint == self.identity.topology_fingerprint;
+            && last.topology_fingerprint == self.identity.topology_fingerprint
+            // After a stop of all there is nothing to go on with, and what was assigned last may never have been carried out.
+            && self.registry.hosts().any(|host| host.held().next().is_some());
         if leading.published.is_some() || !reported || !continued {
             return;
         }
@@ -228,6 +230,9 @@ impl Coordinator {
         if !self.fence(leading, &live, now) {
             return Ok(());
         }
+        if now < leading.since + self.settings.state_wait && self.lacks_state(leading, &live, &tasks) {
+            return Ok(());
+        }
         let input = self.plan_input(leading, &live, tasks, &fingerprint);
         leading.needs_plan = false;
         let planned = Assignment {
@@ -252,6 +257,19 @@ impl Coordinator {
             None => self.publish_assignment(leading, now, planned),
         }
         Ok(())
+    }
+
+    /// Whether the cluster starts again, nobody runs anything yet, and there are tasks whose state none of the members has that came
+    /// first: those that come next may have it, and it need not be restored.
+    fn lacks_state(&self, leading: &Leading, live: &Live, tasks: &[PlanTask]) -> bool {
+        // Who crashed still says what it had: that is for the others at once.
+        let somebody_runs = self.registry.hosts().any(|host| !host.tasks.is_empty());
+        if self.last_assignment(leading).is_none() || somebody_runs {
+            return false;
+        }
+        let states: Vec<_> = live.values().filter_map(|member| Some(member.host.as_ref()?.state())).collect();
+        let lacks = |task: &PlanTask| task.stateful && states.iter().all(|state| !state.contains_key(&task.task));
+        tasks.iter().any(lacks)
     }
 
     /// The term to publish under; `None` if somebody else leads a later generation.

@@ -31,6 +31,9 @@ pub struct Settings {
     /// How long the leader of a new generation waits for the members' host metadata before it plans without those
     /// that are missing.
     pub report_deadline: Duration,
+    /// How long a cluster that starts again waits for members that may have state which the others lack. As long as Kafka's own
+    /// `group.initial.rebalance.delay.ms`.
+    pub state_wait: Duration,
     /// When to do again what failed or was not seen on the topic.
     pub retry_interval: Duration,
     /// When to ask again what was not answered, not even by an error.
@@ -53,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             report_deadline: Duration::from_secs(3),
+            state_wait: Duration::from_secs(3),
             retry_interval: Duration::from_secs(1),
             answer_deadline: Duration::from_secs(60),
             offsets_interval: Duration::from_secs(10),

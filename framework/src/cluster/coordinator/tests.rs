@@ -332,6 +332,7 @@ fn of_a_restarted_instance_only_producers_it_has_no_use_for_are_fenced() {
     let transactional_ids = vec!["b-1".to_owned()];
     assert_eq!(fence, [Action::Fence { generation: 2, instance_id: "b".into(), transactional_ids }]);
     a.step(Event::Fenced { generation: 2, instance_id: "b".into(), result: Ok(()) });
+    a.wait(Settings::default().state_wait);
     assert_eq!(a.owner(task(0)), Some("b".into()), "it has its state");
 }
 
@@ -470,6 +471,7 @@ fn another_topology_is_fatal_for_the_member_that_differs() {
     let mut upgraded = Instance::load([differs.into()]);
     upgraded.join(3, true);
     upgraded.answer(3, &[("a", "a-1")], &[task(0)]);
+    upgraded.wait(Settings::default().state_wait);
     assert_eq!(upgraded.assignment().topology_fingerprint, "f", "nobody runs the old one any more");
 }
 
@@ -582,6 +584,7 @@ fn a_group_that_counts_anew_begins_a_new_term() {
     a.join(1, true);
     a.answer(1, &[("a", "a-1")], &[task(0)]);
     a.step(Event::Fenced { generation: 1, instance_id: "b".into(), result: Ok(()) });
+    a.wait(Settings::default().state_wait);
     assert_eq!(a.assignment().order().to_string(), "1.1.1");
     assert_eq!(a.host().tasks.len(), 1);
 
@@ -590,6 +593,38 @@ fn a_group_that_counts_anew_begins_a_new_term() {
     old_leader.answer(69, &[("a", "a-1"), ("b", "b-1")], &[task(0)]);
     old_leader.wait(Settings::default().report_deadline);
     assert!(!old_leader.published.iter().any(|record| matches!(record, MetadataRecord::Assignment(_))));
+}
+
+/// After a stop of all: what was assigned last was never carried out, and the first to come has only a part of the state.
+#[test]
+fn a_cluster_that_starts_again_waits_for_those_who_have_the_state() {
+    let state = |task: TaskId| BTreeMap::from([(task, Offsets::from_iter([(TopicPartition::new("c", 0), 7)]))]);
+    let last = assignment(4, 9, &[("a", "a-0"), ("b", "b-0")], &[(task(0), "a"), (task(1), "a")]);
+    let started = || {
+        let mut a = Instance::load([last.clone().into()]);
+        a.step(Event::Offsets(state(task(0))));
+        a.join(5, true);
+        a.answer(5, &[("a", "a-1")], &[task(0), task(1)]);
+        a
+    };
+    let fence = |a: &mut Instance, generation| {
+        for instance_id in ["a", "b"] {
+            a.step(Event::Fenced { generation, instance_id: instance_id.into(), result: Ok(()) });
+        }
+    };
+    let published = |a: &Instance| a.published.iter().any(|record| matches!(record, MetadataRecord::Assignment(_)));
+    let mut a = started();
+    fence(&mut a, 5);
+    assert!(!published(&a));
+    a.wait(Settings::default().state_wait);
+    assert_eq!(a.assignment().tasks_of("a").len(), 2, "but not for ever");
+
+    let mut a = started();
+    a.join(6, true);
+    a.read(HostMetadata { stored: state(task(1)), ..host("b", epoch(6, "b-1"), 1, &[]) });
+    a.answer(6, &[("a", "a-1"), ("b", "b-1")], &[task(0), task(1)]);
+    fence(&mut a, 6);
+    assert_eq!([0, 1].map(|n| a.owner(task(n)).expect("an owner").to_string()), ["a", "b"]);
 }
 
 #[test]

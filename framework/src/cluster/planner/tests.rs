@@ -165,7 +165,7 @@ proptest! {
             }
             settle(&mut input);
             prop_assert_eq!(&plan(&input), &input.previous);
-            let fit = |m: &PlanMember| m.acceptance != Acceptance::Keeps;
+            let fit = |m: &PlanMember| m.acceptance == Acceptance::Open;
             if input.members.values().any(fit) {
                 prop_assert!(input.previous.values().all(|p| p.active.is_some()));
             }
@@ -250,15 +250,33 @@ fn a_failed_task_moves_away_alone_and_stays_when_it_failed_everywhere() {
 }
 
 #[test]
-fn a_draining_member_is_emptied_unless_it_is_alone() {
+fn a_draining_member_is_emptied_unless_it_is_alone_and_is_given_nothing() {
     let mut input = Shape { partitions: vec![6], capacities: vec![1, 1] }.input();
     settle(&mut input);
     input.members.get_mut(&name(0)).expect("a member").acceptance = Acceptance::Draining;
     settle(&mut input);
     assert!(input.members[&name(0)].held.is_empty());
+    input.members.get_mut(&name(1)).expect("a member").acceptance = Acceptance::Draining;
+    settle(&mut input);
+    assert_eq!(input.members[&name(1)].held.len(), 6);
     input.members.remove(&name(1));
     settle(&mut input);
-    assert_eq!(input.members[&name(0)].held.len(), 6);
+    assert!(input.members[&name(0)].held.is_empty());
+}
+
+#[test]
+fn state_decides_over_an_assignment_that_nobody_carried_out() {
+    let mut input = Shape { partitions: vec![6], capacities: vec![1, 1, 1] }.input();
+    settle(&mut input);
+    let before = input.previous.clone();
+    for member in input.members.values_mut() {
+        member.state = std::mem::take(&mut member.held).into_iter().map(|task| (task, 100)).collect();
+    }
+    for placement in input.previous.values_mut() {
+        placement.active = Some(name(0));
+    }
+    let placed = plan(&input);
+    assert!(before.iter().all(|(task, placement)| placed[task].active == placement.active), "{placed:?}");
 }
 
 #[test]

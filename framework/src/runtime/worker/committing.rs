@@ -1,10 +1,13 @@
 //! The commit of a worker: everything its tasks did since the last one becomes final together.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Slot, Worker, recovery::Trouble};
 use crate::{log::LogError, runtime::Report};
 
+/// How often the positions of idle tasks are committed again. The group subscribes to none of their topics, so the broker forgets
+/// positions that are older than `offsets.retention.minutes` (7 days by default).
+pub(super) const RENEW_POSITIONS: Duration = Duration::from_secs(3600);
 /// After so many failed commits in a row the worker gives up.
 const FAILED_COMMITS: u32 = 20;
 
@@ -30,10 +33,11 @@ impl Worker {
         if self.shared.group.epoch().as_ref() != Some(&epoch) {
             return Ok(Committed::Later);
         }
+        let renew = started >= self.next_renewal;
         let (mut dirty, mut positions) = (BTreeSet::new(), Vec::new());
         for (id, slot) in &mut self.tasks {
             if let Slot::Running(task) = slot
-                && task.is_dirty()
+                && (renew || task.is_dirty())
             {
                 task.write_changelogs(&self.production).map_err(|error| Trouble::of(*id, error))?;
                 positions.extend(task.positions());
@@ -69,6 +73,9 @@ impl Worker {
             }
         }
         self.failed_commits = 0;
+        if renew {
+            self.next_renewal = started + RENEW_POSITIONS;
+        }
         self.shared.metrics.commits.with_label_values(&["ok"]).inc();
         self.shared.metrics.commit_duration.observe((self.shared.clock.monotonic() - started).as_secs_f64());
         Ok(Committed::Everything)

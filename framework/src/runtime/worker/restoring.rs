@@ -79,8 +79,8 @@ impl Worker {
             let inputs = inputs.into_iter().zip(committed.by_ref()).collect();
             match self.begin_run(id, inputs) {
                 Ok(()) => {}
-                Err(error) if error.is_retriable() => return Err(Trouble::Rewind(error)),
-                Err(error) => self.fail_task(id, &ProcessError::Log(error))?,
+                Err(ProcessError::Log(error)) if error.is_retriable() => return Err(Trouble::Rewind(error)),
+                Err(error) => self.fail_task(id, &error)?,
             }
         }
         Ok(())

@@ -4,10 +4,15 @@ use std::{collections::BTreeMap, error::Error, sync::Arc};
 
 use super::{LAST_RETRY, Restoring, Slot, Worker, recovery::Trouble};
 use crate::{
-    log::{LogError, ReadFrom, TopicPartition},
+    config::Guarantee,
+    log::{LogError, ReadFrom, Reader, TopicPartition},
     processor::{Context, ProcessError},
-    runtime::{Report, restore::Restore, task::Task},
-    state::{StoreId, TaskId, TaskStores},
+    runtime::{
+        Report,
+        restore::Restore,
+        task::{Input, Task},
+    },
+    state::{CommitPoint, StoreId, TaskId, TaskStores},
 };
 
 // === impl Worker ===
@@ -69,22 +74,16 @@ impl Worker {
         &mut self,
         id: TaskId,
         from: Vec<((usize, TopicPartition), Option<i64>)>,
-    ) -> Result<(), LogError> {
-        let mut inputs = Vec::with_capacity(from.len());
-        for ((source, partition), committed) in from {
-            let position = match committed {
-                Some(offset) => offset,
-                None => self.reader.beginning_offset(&partition)?,
-            };
-            inputs.push((source, partition, position));
-        }
-        for (index, (_, partition, position)) in inputs.iter().enumerate() {
+    ) -> Result<(), ProcessError> {
+        let Some(Slot::Restoring(restoring)) = self.tasks.get_mut(&id) else { return Ok(()) };
+        let inputs = inputs(restoring, &mut *self.reader, from, self.shared.settings.guarantee)?;
+        for (index, Input { partition, position, .. }) in inputs.iter().enumerate() {
             if let Err(error) = self.reader.assign(partition, ReadFrom::Offset(*position)) {
-                for (_, assigned, _) in &inputs[..index] {
+                for Input { partition: assigned, .. } in &inputs[..index] {
                     self.sources.remove(assigned);
                     self.reader.unassign(assigned)?;
                 }
-                return Err(error);
+                return Err(error.into());
             }
             self.sources.insert(partition.clone(), (id, index));
         }
@@ -92,7 +91,8 @@ impl Worker {
         let processors = self.shared.topology.instantiate(id.sub_topology);
         let processors = processors.expect("the control thread starts only tasks of this topology");
         let Some(Slot::Restoring(restoring)) = self.tasks.remove(&id) else { return Ok(()) };
-        let Restoring { stores, restore } = *restoring;
+        let Restoring { mut stores, restore } = *restoring;
+        stores.commit(&CommitPoint { changelog_offsets: restore.empty().clone(), ..CommitPoint::default() })?;
         if restore.restored() > 0 {
             tracing::info!(task = %id, records = restore.restored(), "restored");
         }
@@ -163,6 +163,43 @@ impl Worker {
             Slot::Restoring(_) => None,
         })
     }
+}
+
+/// Where a task begins: at the positions that the group has. Where it has none, at those that were stored with the state, else
+/// at the beginning.
+///
+/// The group forgets positions that are not committed for long (`offsets.retention.minutes`). To begin again beside state that
+/// holds those records already would count them twice, so that is refused.
+fn inputs(
+    restoring: &mut Restoring,
+    reader: &mut dyn Reader,
+    from: Vec<((usize, TopicPartition), Option<i64>)>,
+    guarantee: Guarantee,
+) -> Result<Vec<Input>, ProcessError> {
+    let stored = restoring.stores.committed().positions.clone();
+    let is_known = from.iter().any(|((_, partition), committed)| committed.is_some() || stored.contains_key(partition));
+    if !is_known && guarantee == Guarantee::ExactlyOnce && restoring.stores.has_rows()? {
+        let names: Vec<_> = from.iter().map(|((_, partition), _)| partition.to_string()).collect();
+        return Err(ProcessError::Log(LogError::Refused {
+            what: format!("beginning with {}", names.join(", ")),
+            reason: "the changelogs hold state, and the group has no position for it: the positions expired \
+                     (offsets.retention.minutes), or were deleted; commit positions for the group, or delete the internal \
+                     topics and the state to process everything again"
+                .into(),
+        }));
+    }
+    let input = |((source, partition), committed): ((usize, TopicPartition), Option<i64>)| {
+        let position = match (committed, stored.get(&partition)) {
+            (Some(offset), _) => offset,
+            (None, Some(offset)) => {
+                tracing::warn!(%partition, offset, "the group has no position; going on where the stored state is");
+                *offset
+            }
+            (None, None) => reader.beginning_offset(&partition)?,
+        };
+        Ok(Input { source, partition, position, is_committed: committed.is_some() })
+    };
+    from.into_iter().map(input).collect()
 }
 
 /// An error and its causes in one line.

@@ -79,6 +79,8 @@ impl Partition {
     pub(super) fn builder(&mut self, offset: i64) -> (&mut BatchBuilder, bool) {
         self.next = Some(offset + 1);
         self.fetched = true;
+        // An end that was met before this record is none any more. One that is met behind it, in the same round, is.
+        self.held_end = None;
         let begun = self.builder.is_none();
         let source = &self.source;
         (self.builder.get_or_insert_with(|| BatchBuilder::new(source.clone())), begun)
@@ -93,7 +95,6 @@ impl Partition {
         } else {
             self.held_bytes += batch.bytes();
             self.held.push(batch);
-            self.held_end = None;
         }
     }
 
@@ -136,5 +137,39 @@ impl Partition {
     pub(super) fn resume(&mut self) -> Option<Offset> {
         let parked = mem::replace(&mut self.standing, Standing::Reading) == Standing::Parked;
         parked.then(|| self.position())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_behind_records_of_the_same_round_outlives_a_pause() {
+        let source = TopicPartition::new("t", 0);
+        let mut partition = Partition::new(source.clone(), Offset::Beginning);
+        let mut fetched = Fetched::default();
+        partition.pause();
+        partition.builder(0).0.push(0, 1, None, None, []);
+        partition.end(1, &mut fetched.events);
+        partition.finish(&mut fetched);
+        assert!(fetched.batches.is_empty() && fetched.events.is_empty(), "{fetched:?}");
+        partition.resume();
+        partition.give_out(&mut fetched);
+        assert_eq!(fetched.batches.iter().map(Batch::len).sum::<usize>(), 1);
+        assert_eq!(fetched.events, [ReaderEvent::EndReached { partition: source, next_offset: 1 }]);
+    }
+
+    #[test]
+    fn an_end_before_records_is_none() {
+        let mut partition = Partition::new(TopicPartition::new("t", 0), Offset::Beginning);
+        let mut fetched = Fetched::default();
+        partition.pause();
+        partition.end(0, &mut fetched.events);
+        partition.builder(0).0.push(0, 1, None, None, []);
+        partition.finish(&mut fetched);
+        partition.resume();
+        partition.give_out(&mut fetched);
+        assert_eq!((fetched.batches.len(), fetched.events.len()), (1, 0));
     }
 }
