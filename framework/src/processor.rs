@@ -16,7 +16,7 @@ mod store;
 pub use self::{
     context::Context,
     dropped::{DropReason, Dropped},
-    error::{ProcessError, Target},
+    error::{ProcessError, RecordPart, Target},
     globals::Globals,
     node::{Children, Node, Shared, Source},
     output::Output,

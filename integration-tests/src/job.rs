@@ -116,7 +116,7 @@ pub async fn all_right(instances: &[&Instance], truth: &Truth) -> anyhow::Result
 ///
 /// # Errors
 /// When one does not answer.
-pub async fn flights_read(instances: &[Instance]) -> anyhow::Result<f64> {
+pub async fn flights_read(instances: impl IntoIterator<Item = &Instance>) -> anyhow::Result<f64> {
     let resolved = resolved()?;
     let reads_flights = |topics: &[Arc<str>]| topics.iter().any(|topic| **topic == *FLIGHTS);
     let first = resolved.sub_topologies.iter().find(|part| reads_flights(&part.sources)).context("flights are read")?;
@@ -129,15 +129,26 @@ pub async fn flights_read(instances: &[Instance]) -> anyhow::Result<f64> {
     Ok(read)
 }
 
-/// How many committed records the tasks have to process: those of the sources and of the repartition topics.
+/// Whether every repartition topic has lost the records that were processed, in all partitions that had any.
 ///
 /// # Errors
-/// When Kafka cannot be read.
-pub async fn input_records(bootstrap: &str) -> anyhow::Result<u64> {
-    let resolved = resolved()?;
-    let topics = resolved.sub_topologies.iter().flat_map(|part| part.sources.clone());
-    let partitions = topics.flat_map(|topic| (0..PARTITIONS).map(move |p| TopicPartition::new(Arc::clone(&topic), p)));
-    committed_records(bootstrap, partitions.collect()).await
+/// When Kafka cannot be asked.
+pub async fn repartition_topics_are_purged(bootstrap: &str) -> anyhow::Result<bool> {
+    let topics = resolved()?.sub_topologies.iter().flat_map(|part| part.repartition_topics.clone()).collect::<Vec<_>>();
+    let options = KafkaOptions { bootstrap: bootstrap.into(), client_id: "purge".into(), ..KafkaOptions::default() };
+    tokio::task::spawn_blocking(move || {
+        let mut reader = KafkaLog::connect(options)?.reader(Isolation::ReadCommitted)?;
+        ensure!(!topics.is_empty(), "flights are grouped by other keys than their own");
+        for topic in topics {
+            for partition in (0..PARTITIONS).map(|partition| TopicPartition::new(Arc::clone(&topic), partition)) {
+                if reader.end_offset(&partition)? > 0 && reader.beginning_offset(&partition)? == 0 {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    })
+    .await?
 }
 
 /// How many committed records the changelogs of these tasks have.

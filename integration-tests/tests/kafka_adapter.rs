@@ -505,6 +505,15 @@ fn everything_goes_on_when_the_broker_is_back() -> Result {
     append(&mut *producer, &topic, b"after")?;
     producer.flush(LONG)?;
     assert_eq!(read_to_end(&mut *reader, 3)?.0, ["during", "after"]);
+    // Some time after the trouble the reader replaces its client, and goes on where it was.
+    let watch = SystemClock::new();
+    while watch.monotonic() < Duration::from_secs(7) {
+        let fetched = reader.poll(10, SHORT)?;
+        assert!(fetched.batches.is_empty(), "{fetched:?}");
+    }
+    append(&mut *producer, &topic, b"later")?;
+    producer.flush(LONG)?;
+    assert_eq!(read_to_end(&mut *reader, 4)?.0, ["later"]);
     let watch = SystemClock::new();
     // Its session was over by its own reckoning, so it joins anew.
     while member.group().epoch().is_none_or(|epoch| epoch == before) {

@@ -24,6 +24,8 @@ const TURN: Duration = Duration::from_millis(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// How often to look where the stores stand, for the host metadata.
 const OFFSETS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the processed records of repartition topics are deleted.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often to ask whether the log is back.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,8 @@ pub(super) struct Control {
     pub(super) max_poll_interval: Duration,
     /// When to ask next whether the log is back.
     pub(super) next_probe: Duration,
+    /// When to purge the repartition topics next.
+    pub(super) next_purge: Duration,
     /// When to look next where the stores stand.
     pub(super) next_offsets: Duration,
     /// Changelog offsets of the tasks on this host, open or not.
@@ -133,6 +137,10 @@ impl Control {
             if let Next::Stopped = self.step(Event::Offsets(self.offsets.clone()))? {
                 return Ok(Next::Stopped);
             }
+        }
+        if now >= self.next_purge {
+            self.next_purge = now + PURGE_INTERVAL;
+            self.purge_repartition_topics();
         }
         if self.globals.has_failed() {
             return Err(AppError::GlobalTables);
@@ -252,6 +260,22 @@ impl Control {
             Report::WorkerFailed { worker, error } => return Err(AppError::Worker { worker, error }),
         };
         Ok(vec![Event::Task { task, event }])
+    }
+
+    /// Has the records of repartition topics deleted that are processed and committed: nobody else reads them
+    /// (`repartition.purge.interval.ms` of Kafka Streams).
+    fn purge_repartition_topics(&self) {
+        let mut processed = Vec::new();
+        for (task, hosted) in self.shared.hosted.all() {
+            let sub_topology = self.shared.sub_topology(task);
+            let Ok(point) = hosted.view.position() else { continue };
+            let of_repartition =
+                |(partition, _): &(TopicPartition, i64)| sub_topology.repartition_topics.contains(&partition.topic);
+            processed.extend(point.positions.into_iter().filter(of_repartition));
+        }
+        if !processed.is_empty() {
+            self.calls.make(Call::Purge { processed });
+        }
     }
 
     /// Where the hosted stores stand now.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cluster::{Event, InstanceId, PlanTask},
-    log::{Group, Log, LogError},
+    log::{Group, Log, LogError, TopicPartition},
 };
 
 /// Calls and answers that may wait. The coordinator has at most a few under way for each member.
@@ -32,6 +32,8 @@ pub(super) enum Call {
     Topics { generation: i32 },
     /// Is the log back? The answer goes to the status.
     Probe,
+    /// Delete the records below these positions; there is no answer.
+    Purge { processed: Vec<(TopicPartition, i64)> },
     /// Fence transactional ids.
     Fence { generation: i32, instance_id: InstanceId, transactional_ids: Vec<String> },
 }
@@ -106,6 +108,13 @@ impl Call {
                 let answer = application.log.admin().and_then(|mut admin| admin.topics(&[&topic]));
                 if answer.is_ok() {
                     status.log_reachable();
+                }
+                return None;
+            }
+            Self::Purge { processed } => {
+                let purged = application.log.admin().and_then(|mut admin| admin.delete_records(&processed));
+                if let Err(error) = purged {
+                    tracing::warn!(%error, "the processed records of repartition topics were not deleted; trying again later");
                 }
                 return None;
             }

@@ -19,6 +19,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct MetadataTopic {
     topic: Arc<str>,
+    log: Arc<dyn Log>,
     reader: Box<dyn Reader>,
     producer: Box<dyn Producer>,
     decoder: MetadataDecoder,
@@ -30,7 +31,7 @@ pub(super) struct MetadataTopic {
 impl MetadataTopic {
     /// Reads the topic to its end; the records come in the order of the topic.
     pub(super) fn load(
-        log: &dyn Log,
+        log: Arc<dyn Log>,
         topic: Arc<str>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Vec<MetadataRecord>), LogError> {
@@ -39,7 +40,8 @@ impl MetadataTopic {
         let end = reader.end_offset(&partition)?;
         let mut next = reader.beginning_offset(&partition)?;
         reader.assign(&partition, ReadFrom::Beginning)?;
-        let mut this = Self { topic, reader, producer: log.producer()?, decoder: MetadataDecoder::default(), clock };
+        let producer = log.producer()?;
+        let mut this = Self { topic, log, reader, producer, decoder: MetadataDecoder::default(), clock };
         let (deadline, mut records) = (this.clock.monotonic() + LOAD_TIMEOUT, Vec::new());
         while next < end {
             if this.clock.monotonic() > deadline {
@@ -86,6 +88,11 @@ impl MetadataTopic {
         let result = self.producer.append(append).and_then(|()| self.producer.flush(APPEND_TIMEOUT));
         if let Err(error) = result {
             tracing::warn!(key, %error, "a metadata record was not published");
+            // Its client may be stuck, and what it holds is out of date when it gets through.
+            match self.log.producer() {
+                Ok(producer) => self.producer = producer,
+                Err(error) => tracing::warn!(%error, "no new producer for metadata"),
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ impl Start {
 
         status.starting("reading the metadata topic");
         let metadata_name = application.metadata_topic().into();
-        let (metadata, records) = MetadataTopic::load(&*log, metadata_name, Arc::clone(&clock))?;
+        let (metadata, records) = MetadataTopic::load(Arc::clone(&log), metadata_name, Arc::clone(&clock))?;
 
         status.starting("reading the global tables");
         let specs: Arc<[_]> = topology.globals.iter().map(|global| global.store.clone()).collect();
@@ -133,6 +133,7 @@ impl Start {
             max_poll_interval: config.max_poll_interval,
             next_probe: now,
             next_offsets: now,
+            next_purge: now,
             offsets,
         })
     }

@@ -214,7 +214,7 @@ impl Coordinator {
         // What was claimed under the old generation and not started must be out of this instance's first record of the
         // new one: from then on the leader takes that record for all that this instance may hold.
         self.local.withdraw_claims();
-        self.leading = leader.then(|| Leading::new(epoch.clone(), now));
+        self.leading = leader.then(|| Leading::new(epoch.clone(), now, now + self.settings.topics_interval));
         self.epoch = Some(epoch);
         self.publisher.mark_changed();
         self.view_is_old = true;

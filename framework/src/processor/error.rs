@@ -9,8 +9,10 @@ use crate::{log::LogError, serde::SerdeError, state::StateError};
 #[non_exhaustive]
 pub enum ProcessError {
     /// The source record cannot be read with the serdes of its topic. No node has seen it.
-    #[error("record at offset {offset} of {topic}-{partition} cannot be read")]
+    #[error("the {part} of the record at offset {offset} of {topic}-{partition} cannot be read")]
     Deserialization {
+        /// Key or value.
+        part: RecordPart,
         /// The topic.
         topic: Arc<str>,
         /// The partition.
@@ -42,6 +44,26 @@ pub enum ProcessError {
         /// What it says.
         source: Box<dyn Error + Send + Sync>,
     },
+}
+
+/// A part of a record that has a serde of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordPart {
+    /// The key.
+    Key,
+    /// The value.
+    Value,
+}
+
+// === impl RecordPart ===
+
+impl fmt::Display for RecordPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "key",
+            Self::Value => "value",
+        })
+    }
 }
 
 /// Where serialized data goes to or comes from.

@@ -34,8 +34,16 @@ pub(crate) enum HostedState {
 // === impl Hosted ===
 
 impl Hosted {
-    pub(crate) fn restoring(&self, task: TaskId, view: Arc<TaskView>) {
-        self.set(task, HostedTask { state: HostedState::Restoring, view });
+    /// A task is being restored; `false` if it ran here before and only goes back to its last commit: what it has committed can be
+    /// read meanwhile.
+    pub(crate) fn restoring(&self, task: TaskId, view: Arc<TaskView>) -> bool {
+        let ran = self
+            .get(task)
+            .is_some_and(|before| before.state == HostedState::Running && Arc::ptr_eq(&before.view, &view));
+        if !ran {
+            self.set(task, HostedTask { state: HostedState::Restoring, view });
+        }
+        !ran
     }
 
     pub(crate) fn running(&self, task: TaskId, view: Arc<TaskView>) {

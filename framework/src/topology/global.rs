@@ -4,12 +4,12 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     log::RecordRef,
-    processor::ProcessError,
+    processor::{ProcessError, RecordPart},
     serde::{SerdeError, Serdes},
 };
 
 /// Whether key and value can be read.
-pub(crate) type Check = Arc<dyn Fn(&[u8], Option<&[u8]>) -> Result<(), SerdeError> + Send + Sync>;
+pub(crate) type Check = Arc<dyn Fn(&[u8], Option<&[u8]>) -> Result<(), (RecordPart, SerdeError)> + Send + Sync>;
 
 /// Turns the records of one global table's topic into rows.
 pub struct GlobalProcessor {
@@ -31,9 +31,11 @@ pub struct GlobalRow<'a> {
 /// The check that the serdes of a global table make.
 pub(crate) fn check_by<K: 'static, V: 'static>(serdes: Serdes<K, V>) -> Check {
     Arc::new(move |key, value| {
-        serdes.key().deserialize(Some(key))?;
+        serdes.key().deserialize(Some(key)).map_err(|error| (RecordPart::Key, error))?;
         match value {
-            Some(value) => serdes.value().deserialize(Some(value)).map(drop),
+            Some(value) => {
+                serdes.value().deserialize(Some(value)).map(drop).map_err(|error| (RecordPart::Value, error))
+            }
             None => Ok(()),
         }
     })
@@ -53,7 +55,8 @@ impl GlobalProcessor {
     /// [`ProcessError::Deserialization`] when key or value cannot be read.
     pub fn row<'a>(&self, partition: i32, record: &RecordRef<'a>) -> Result<Option<GlobalRow<'a>>, ProcessError> {
         let Some(key) = record.key else { return Ok(None) };
-        (self.check)(key, record.value).map_err(|source| ProcessError::Deserialization {
+        (self.check)(key, record.value).map_err(|(part, source)| ProcessError::Deserialization {
+            part,
             topic: Arc::clone(&self.topic),
             partition,
             offset: record.offset,

@@ -26,6 +26,8 @@ pub(super) struct Leading {
     since: Duration,
     members: Request<Vec<Member>>,
     topics: Request<Vec<PlanTask>>,
+    /// When to look at the topics again: somebody may change them.
+    recheck_topics: Duration,
     fencings: BTreeMap<InstanceId, Fencing>,
     /// The last assignment of this generation, and when it was published.
     published: Option<(Arc<Assignment>, Duration)>,
@@ -77,12 +79,13 @@ impl<T> Request<T> {
 // === impl Leading ===
 
 impl Leading {
-    pub(super) fn new(epoch: Epoch, now: Duration) -> Self {
+    pub(super) fn new(epoch: Epoch, now: Duration, recheck_topics: Duration) -> Self {
         Self {
             epoch,
             since: now,
             members: Request::Due(now),
             topics: Request::Due(now),
+            recheck_topics,
             fencings: BTreeMap::new(),
             published: None,
             needs_plan: true,
@@ -118,14 +121,19 @@ impl Coordinator {
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.epoch.generation == generation) else {
             return;
         };
-        leading.needs_plan = true;
-        leading.topics = match result {
-            Ok(tasks) => Request::Answered(tasks),
+        match result {
+            Ok(tasks) if leading.topics.answer() == Some(&tasks) => {}
+            Ok(tasks) => {
+                leading.needs_plan = true;
+                leading.topics = Request::Answered(tasks);
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot check the topics");
-                Request::Due(retry_at)
+                if leading.topics.answer().is_none() {
+                    leading.topics = Request::Due(retry_at);
+                }
             }
-        };
+        }
     }
 
     /// Something that the plan depends on is new in a host's metadata.
@@ -169,7 +177,11 @@ impl Coordinator {
         if leading.members.ask(now, patience) {
             self.actions.push(Action::QueryMembers { generation: leading.epoch.generation });
         }
-        if leading.topics.ask(now, patience) {
+        let again = leading.topics.answer().is_some() && now >= leading.recheck_topics;
+        if again {
+            leading.recheck_topics = now + self.settings.topics_interval;
+        }
+        if again || leading.topics.ask(now, patience) {
             self.actions.push(Action::CheckTopics { generation: leading.epoch.generation });
         }
         self.publish_again(&mut leading, now);

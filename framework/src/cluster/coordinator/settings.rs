@@ -34,6 +34,8 @@ pub struct Settings {
     /// How long a cluster that starts again waits for members that may have state which the others lack. As long as Kafka's own
     /// `group.initial.rebalance.delay.ms`.
     pub state_wait: Duration,
+    /// How often the leader looks whether the topics have changed.
+    pub topics_interval: Duration,
     /// When to do again what failed or was not seen on the topic.
     pub retry_interval: Duration,
     /// When to ask again what was not answered, not even by an error.
@@ -57,6 +59,7 @@ impl Default for Settings {
         Self {
             report_deadline: Duration::from_secs(3),
             state_wait: Duration::from_secs(3),
+            topics_interval: Duration::from_secs(60),
             retry_interval: Duration::from_secs(1),
             answer_deadline: Duration::from_secs(60),
             offsets_interval: Duration::from_secs(10),

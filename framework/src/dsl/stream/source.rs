@@ -5,7 +5,7 @@ use std::{cell::RefCell, sync::Arc};
 use super::Stream;
 use crate::{
     log::{Headers, RecordRef},
-    processor::{Children, Context, ProcessError, Record, Source},
+    processor::{Children, Context, ProcessError, Record, RecordPart, Source},
     serde::{Data, SerdeError, Serdes},
     topology::{
         Factory,
@@ -41,8 +41,9 @@ pub(super) fn factory<K: Data, V: Data>(serdes: Serdes<K, V>) -> Factory {
 }
 
 /// The error that says which record cannot be read.
-pub(in crate::dsl) fn unreadable(ctx: &Context, source: SerdeError) -> ProcessError {
+pub(in crate::dsl) fn unreadable(ctx: &Context, part: RecordPart, source: SerdeError) -> ProcessError {
     ProcessError::Deserialization {
+        part,
         topic: Arc::clone(ctx.topic()),
         partition: ctx.task().partition,
         offset: ctx.offset(),
@@ -54,8 +55,10 @@ pub(in crate::dsl) fn unreadable(ctx: &Context, source: SerdeError) -> ProcessEr
 
 impl<K: Data, V: Data> StreamSource<K, V> {
     fn read(&self, ctx: &Context, record: &RecordRef<'_>) -> Result<(K, V), ProcessError> {
-        let key = self.serdes.key().deserialize(record.key).map_err(|error| unreadable(ctx, error))?;
-        let value = self.serdes.value().deserialize(record.value).map_err(|error| unreadable(ctx, error))?;
+        let key = self.serdes.key().deserialize(record.key);
+        let key = key.map_err(|error| unreadable(ctx, RecordPart::Key, error))?;
+        let value = self.serdes.value().deserialize(record.value);
+        let value = value.map_err(|error| unreadable(ctx, RecordPart::Value, error))?;
         Ok((key, value))
     }
 }

@@ -6,7 +6,7 @@ use super::Table;
 use crate::{
     dsl::stream::unreadable,
     log::{Headers, RecordRef},
-    processor::{Change, Children, Context, DropReason, ProcessError, Record, Source, TimestampedStore},
+    processor::{Change, Children, Context, DropReason, ProcessError, Record, RecordPart, Source, TimestampedStore},
     serde::{Data, SerdeError, Serdes, is_null},
     topology::{
         Factory,
@@ -51,9 +51,10 @@ pub(in crate::dsl) fn source<'t, K: Data, V: Data>(
 // === impl TableSource ===
 
 impl<K: Data, V: Data> TableSource<K, V> {
-    fn read(&self, key: &[u8], value: Option<&[u8]>) -> Result<(K, Option<V>), SerdeError> {
-        let key = self.serdes.key().deserialize(Some(key))?;
-        let value = value.map(|value| self.serdes.value().deserialize(Some(value))).transpose()?;
+    fn read(&self, key: &[u8], value: Option<&[u8]>) -> Result<(K, Option<V>), (RecordPart, SerdeError)> {
+        let key = self.serdes.key().deserialize(Some(key)).map_err(|error| (RecordPart::Key, error))?;
+        let value = value.map(|value| self.serdes.value().deserialize(Some(value))).transpose();
+        let value = value.map_err(|error| (RecordPart::Value, error))?;
         Ok((key, value.filter(|value| !is_null(value))))
     }
 }
@@ -61,7 +62,7 @@ impl<K: Data, V: Data> TableSource<K, V> {
 impl<K: Data, V: Data> Source for TableSource<K, V> {
     fn check(&self, ctx: &Context, record: &RecordRef<'_>) -> Result<(), ProcessError> {
         match record.key {
-            Some(key) => self.read(key, record.value).map(drop).map_err(|error| unreadable(ctx, error)),
+            Some(key) => self.read(key, record.value).map(drop).map_err(|(part, error)| unreadable(ctx, part, error)),
             None => Ok(()),
         }
     }
@@ -71,7 +72,7 @@ impl<K: Data, V: Data> Source for TableSource<K, V> {
             ctx.drop_record(DropReason::NullKey);
             return Ok(());
         };
-        let (key, new) = self.read(key, record.value).map_err(|error| unreadable(ctx, error))?;
+        let (key, new) = self.read(key, record.value).map_err(|(part, error)| unreadable(ctx, part, error))?;
         if is_null(&key) {
             ctx.drop_record(DropReason::NullKey);
             return Ok(());

@@ -28,6 +28,9 @@ use crate::{
 const NEW_TOPIC: Duration = Duration::from_secs(1);
 /// How often it is told that brokers cannot be reached.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after the last trouble with brokers the client is replaced. A partition that had no leader when librdkafka (2.12) heard of it
+/// may stay without one in that client for good (its issues 5430 and 5280), while everything else goes on.
+const RENEW_AFTER: Duration = Duration::from_secs(5);
 /// How long to wait before asking again a broker that is not the leader.
 const LEADER_BACKOFF: Duration = Duration::from_millis(20);
 
@@ -36,11 +39,14 @@ const LEADER_BACKOFF: Duration = Duration::from_millis(20);
 pub(super) struct KafkaReader {
     consumer: RawConsumer,
     settings: Arc<Settings>,
+    isolation: Isolation,
     intake: Intake,
     /// Partition counts of the topics that were assigned.
     topics: HashMap<Arc<str>, i32>,
     /// From when on trouble is told again.
     next_trouble: Duration,
+    /// When to replace the client, after trouble.
+    renew_at: Option<Duration>,
 }
 
 // === impl KafkaReader ===
@@ -48,12 +54,27 @@ pub(super) struct KafkaReader {
 impl KafkaReader {
     /// A reader without partitions.
     pub(super) fn open(settings: Arc<Settings>, isolation: Isolation) -> Result<Self, LogError> {
-        let timeout = settings.options.request_timeout;
-        let context = Context::new(&settings.options.bootstrap);
-        let consumer = RawConsumer::new(&settings.reader(isolation), context)
-            .map_err(|error| log_error("opening a reader", &error, timeout))?;
+        let consumer = client(&settings, isolation)?;
         let (intake, topics, next_trouble) = (Intake::default(), HashMap::new(), Duration::ZERO);
-        Ok(Self { consumer, settings, intake, topics, next_trouble })
+        Ok(Self { consumer, settings, isolation, intake, topics, next_trouble, renew_at: None })
+    }
+
+    /// Replaces the client some time after it had trouble; reading goes on where it was.
+    fn renew_if_due(&mut self) -> Result<(), LogError> {
+        if self.renew_at.is_none_or(|at| self.settings.clock.monotonic() < at) {
+            return Ok(());
+        }
+        self.renew_at = None;
+        tracing::debug!("a new client for a reader that had trouble with brokers");
+        self.consumer = client(&self.settings, self.isolation)?;
+        for partition in self.intake.partitions().filter(|partition| partition.standing != Standing::Parked) {
+            self.start(&partition.source, partition.position())?;
+        }
+        Ok(())
+    }
+
+    fn had_trouble(&mut self) {
+        self.renew_at = Some(self.settings.clock.monotonic() + RENEW_AFTER);
     }
 
     /// Takes messages off librdkafka's queue, up to `max_records`; waits for the first only.
@@ -71,10 +92,10 @@ impl KafkaReader {
     /// What went wrong with brokers, not too often.
     fn tell_trouble(&mut self, trouble: Option<String>, fetched: &mut Fetched) {
         let told = self.consumer.client().context().take_trouble().map(|trouble| trouble.reason);
+        let Some(reason) = trouble.or(told) else { return };
+        self.had_trouble();
         let now = self.settings.clock.monotonic();
-        if let Some(reason) = trouble.or(told)
-            && now >= self.next_trouble
-        {
+        if now >= self.next_trouble {
             self.next_trouble = now + TROUBLE_INTERVAL;
             fetched.events.push(ReaderEvent::Unavailable { reason });
         }
@@ -89,7 +110,12 @@ impl KafkaReader {
         let deadline = Deadline::after(self.settings.clock, self.settings.options.request_timeout.min(NEW_TOPIC));
         let topic = &*partition.topic;
         let found = topic::wait_for(self.consumer.client(), topic, deadline, |found| found.is_some());
-        let found = found.map_err(|error| self.explain(error))?;
+        let found = found.map_err(|error| {
+            if error.is_retriable() {
+                self.had_trouble();
+            }
+            self.explain(error)
+        })?;
         let count = found.ok_or_else(|| LogError::UnknownTopic { topic: topic.into() })?.partitions;
         self.topics.insert(Arc::clone(&partition.topic), count);
         if (0..count).contains(&partition.partition) {
@@ -104,6 +130,7 @@ impl KafkaReader {
     /// First and last offset, asked from the log. librdkafka asks with the isolation of its client: for a read-committed
     /// reader the last is the last stable offset.
     fn offsets(&mut self, partition: &TopicPartition) -> Result<(i64, i64), LogError> {
+        self.renew_if_due()?;
         let timeout = self.settings.options.request_timeout;
         let deadline = Deadline::after(self.settings.clock, timeout);
         let code = loop {
@@ -124,7 +151,11 @@ impl KafkaReader {
             self.check_exists(partition)?;
         }
         let what = format!("asking for the offsets of {partition}");
-        Err(self.explain(topic_error(&what, &partition.topic, code, timeout)))
+        let error = topic_error(&what, &partition.topic, code, timeout);
+        if error.is_retriable() {
+            self.had_trouble();
+        }
+        Err(self.explain(error))
     }
 
     fn start(&self, partition: &TopicPartition, from: Offset) -> Result<(), LogError> {
@@ -142,6 +173,7 @@ impl KafkaReader {
 
 impl Reader for KafkaReader {
     fn assign(&mut self, partition: &TopicPartition, from: ReadFrom) -> Result<(), LogError> {
+        self.renew_if_due()?;
         self.check_exists(partition)?;
         let from = match from {
             ReadFrom::Beginning => Offset::Beginning,
@@ -186,6 +218,7 @@ impl Reader for KafkaReader {
         if let Some(error) = self.intake.error_met() {
             return Err(error);
         }
+        self.renew_if_due()?;
         let mut fetched = Fetched::default();
         self.intake.give_out(&mut fetched);
         let given: usize = fetched.batches.iter().map(crate::log::Batch::len).sum();
@@ -217,6 +250,12 @@ impl Reader for KafkaReader {
     fn end_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
         Ok(self.offsets(partition)?.1)
     }
+}
+
+fn client(settings: &Settings, isolation: Isolation) -> Result<RawConsumer, LogError> {
+    let context = Context::new(&settings.options.bootstrap);
+    RawConsumer::new(&settings.reader(isolation), context)
+        .map_err(|error| log_error("opening a reader", &error, settings.options.request_timeout))
 }
 
 /// A list of one partition.

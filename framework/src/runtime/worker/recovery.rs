@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{LAST_RETRY, Worker};
 use crate::{
-    log::LogError,
+    log::{Isolation, LogError},
     processor::ProcessError,
     runtime::Report,
     state::{StateError, TaskId, TaskStores},
@@ -92,9 +92,10 @@ impl Worker {
         let production = Self::open_production(&self.shared, self.index).map_err(Trouble::Clients)?;
         let reader = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
         let restorer = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
+        let watermarks = self.shared.log.reader(Isolation::ReadUncommitted).map_err(Trouble::Clients)?;
         let detached = self.detach_all();
         *self.production.borrow_mut() = production;
-        (self.reader, self.restorer) = (reader, restorer);
+        (self.reader, self.restorer, self.watermarks) = (reader, restorer, watermarks);
         self.replay(detached)
     }
 

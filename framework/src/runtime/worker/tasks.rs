@@ -33,8 +33,7 @@ impl Worker {
         let sub_topology = self.shared.sub_topology(id);
         let restore =
             Restore::begin(&stores, &sub_topology.stores, id.partition, &mut *self.restorer, &mut *self.watermarks)?;
-        self.shared.hosted.restoring(id, stores.view());
-        if !restore.is_done() {
+        if self.shared.hosted.restoring(id, stores.view()) && !restore.is_done() {
             tracing::info!(task = %id, records = restore.remaining(), "restore begins");
             self.report(Report::Restoring { task: id });
         }

@@ -45,6 +45,10 @@ impl Intake {
         self.partitions.iter().find(|candidate| candidate.source == *partition)
     }
 
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.iter()
+    }
+
     pub(super) fn find_mut(&mut self, partition: &TopicPartition) -> Option<&mut Partition> {
         self.partitions.iter_mut().find(|candidate| candidate.source == *partition)
     }
