@@ -40,7 +40,9 @@ async fn nothing_is_lost_through_a_kill_and_nothing_counted_twice_without() -> a
     // The same flights once more: a flight is an event, so every count doubles.
     let mut feeding = feed(broker.bootstrap(), &[&flights[..], &["--rate", RATE]].concat())?.spawn()?;
     until("half of the flights are read again", PATIENCE, async || {
-        Ok(flights_read(&instances).await? > 1.5 * truth.flights() as f64)
+        let half = flights_read(&instances).await? > 1.5 * truth.flights() as f64;
+        ensure!(half || feeding.try_wait()?.is_none(), "the feed ended early");
+        Ok(half)
     })
     .await?;
     let [a, b, c] = &mut instances;

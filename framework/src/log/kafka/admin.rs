@@ -92,16 +92,31 @@ impl KafkaAdmin {
         Self { link, client: None }
     }
 
-    /// Runs a request of the admin client to its end.
+    /// Runs a request of the admin client to its end. All of them may be made twice: when there is no answer in half the time, a new
+    /// client asks again, since the old one may be stuck with a connection on which nothing comes.
     fn request<T, F>(
         &mut self,
         what: &str,
-        request: impl FnOnce(&AdminClient<Context>, &AdminOptions) -> F,
+        request: impl Fn(&AdminClient<Context>, &AdminOptions) -> F,
     ) -> Result<T, LogError>
     where
         F: Future<Output = KafkaResult<T>>,
     {
-        let timeout = self.link.timeout();
+        match self.request_once(what, &request) {
+            Err(error) if error.is_retriable() => self.request_once(what, &request),
+            result => result,
+        }
+    }
+
+    fn request_once<T, F>(
+        &mut self,
+        what: &str,
+        request: &impl Fn(&AdminClient<Context>, &AdminOptions) -> F,
+    ) -> Result<T, LogError>
+    where
+        F: Future<Output = KafkaResult<T>>,
+    {
+        let timeout = self.link.timeout() / 2;
         let bootstrap = &self.link.settings.options.bootstrap;
         let client = match self.client.take() {
             Some(client) => client,
@@ -115,8 +130,10 @@ impl KafkaAdmin {
         // Nobody else polls this client: what it has to tell would pile up.
         raw::serve_events(client.inner());
         let trouble = client.inner().context().take_trouble();
-        self.client = Some(client);
-        result.map_err(|error| explain(log_error(what, &error, timeout), bootstrap, trouble))
+        if result.is_ok() {
+            self.client = Some(client);
+        }
+        result.map_err(|error| explain(log_error(what, &error, self.link.timeout()), bootstrap, trouble))
     }
 
     /// Waits until topics that were created can be used, or those that were deleted are gone.
