@@ -104,7 +104,7 @@ impl<'t, K, V> Deref for MaterializedGlobal<'t, K, V> {
 
 impl<K: Data, V: Data> GlobalRows<K, V> {
     /// The row of a key.
-    pub(super) fn get(&mut self, ctx: &Context, key: &K) -> Result<Option<V>, ProcessError> {
+    pub(super) fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<V>, ProcessError> {
         self.key.clear();
         match self.serdes.key().serialize(key, &mut self.key) {
             Ok(Presence::Value) => Ok(()),

@@ -69,7 +69,7 @@ impl<K: 'static, V: 'static> TimestampedStore<K, V> {
     /// # Errors
     ///
     /// When the key cannot be serialized, the row cannot be deserialized, or the state fails.
-    pub fn get(&mut self, ctx: &Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
         self.entry(key)?.read(ctx)
     }
 }
@@ -91,8 +91,8 @@ impl<V: 'static> StoreEntry<'_, V> {
     /// # Errors
     ///
     /// When the row cannot be deserialized or the state fails.
-    pub fn read(&self, ctx: &Context) -> Result<Option<(V, i64)>, ProcessError> {
-        let row = ctx.stores().read(self.id, self.key, |row| {
+    pub fn read(&self, ctx: &mut Context) -> Result<Option<(V, i64)>, ProcessError> {
+        let row = ctx.stores_mut().read(self.id, self.key, |row| {
             row.map(|row| Ok((self.serde.deserialize(Some(row.value))?, row.timestamp_ms))).transpose()
         })?;
         row.map_err(|source| failed(self.name, source))

@@ -10,7 +10,7 @@ use crate::{
     log::{Append, Batch, Headers, TopicPartition},
     metrics::Metrics,
     processor::{Context, DropReason, Dropped, ProcessError},
-    state::{CommitPoint, StoreId, TaskId},
+    state::{CommitPoint, Dirty, StoreId, TaskId},
     time::Clock,
     topology::{Processors, SubTopology},
 };
@@ -121,22 +121,20 @@ impl Task {
 
     /// First half of a commit: what changed in the stores goes to the changelogs, the last value per key.
     pub(crate) fn write_changelogs(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {
-        let stores = self.context.stores_mut();
-        stores.freeze();
+        let (specs, partition) = (&self.sub_topology.stores, self.id.partition);
         let mut production = production.borrow_mut();
-        for dirty in stores.frozen() {
-            if let Some(topic) = &self.sub_topology.stores[dirty.store.index()].changelog {
-                production.append(Append {
-                    topic,
-                    partition: self.id.partition,
-                    key: Some(dirty.key),
-                    value: dirty.value,
-                    timestamp_ms: dirty.timestamp_ms,
-                    headers: &Headers::default(),
-                })?;
-            }
-        }
-        Ok(())
+        let headers = Headers::default();
+        self.context.stores_mut().freeze(|Dirty { store, key, value, timestamp_ms }| {
+            let Some(topic) = &specs[store.index()].changelog else { return Ok(()) };
+            Ok(production.append(Append {
+                topic,
+                partition,
+                key: Some(key),
+                value,
+                timestamp_ms,
+                headers: &headers,
+            })?)
+        })
     }
 
     /// The positions a commit writes down.

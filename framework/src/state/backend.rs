@@ -6,7 +6,7 @@ use super::{
     CommitPoint, Owner, StateError, StateSettings, StoreId, StoreSpec,
     memory::{Memory, MemoryWrite},
     range::{Direction, KeyRange},
-    rocks::{Rocks, RocksBatch},
+    rocks::{Rocks, RocksRows, RocksWriter},
 };
 
 /// Committed rows of all stores of a task, and the point they are at. Written by the owner's thread, read by any.
@@ -20,10 +20,16 @@ pub(super) struct Backend {
 
 /// Rows that become committed together.
 #[derive(Debug)]
-pub(super) struct BackendBatch<'a> {
-    memory: &'a Memory,
-    to_rocks: Option<RocksBatch<'a>>,
+pub(super) struct BackendRows {
+    to_rocks: Option<RocksRows>,
     to_memory: Vec<MemoryWrite>,
+}
+
+/// Adds rows to those that become committed together.
+#[derive(Debug)]
+pub(super) struct BackendWriter<'a> {
+    to_rocks: Option<RocksWriter<'a>>,
+    to_memory: &'a mut Vec<MemoryWrite>,
 }
 
 // === impl Backend ===
@@ -101,13 +107,30 @@ impl Backend {
         self.memory.point()
     }
 
-    /// A batch with room for about so many bytes.
-    pub(super) fn batch(&self, bytes: usize) -> BackendBatch<'_> {
-        BackendBatch {
-            memory: &self.memory,
-            to_rocks: self.rocks.as_ref().map(|rocks| rocks.batch(bytes)),
-            to_memory: Vec::new(),
+    /// No rows yet, with room for about so many bytes.
+    pub(super) fn rows(&self, bytes: usize) -> BackendRows {
+        BackendRows { to_rocks: self.rocks.as_ref().map(|_| RocksRows::new(bytes)), to_memory: Vec::new() }
+    }
+
+    /// Adds to rows.
+    pub(super) fn writer<'a>(&'a self, rows: &'a mut BackendRows) -> BackendWriter<'a> {
+        let to_rocks = self.rocks.as_ref().zip(rows.to_rocks.as_mut()).map(|(rocks, rows)| rocks.writer(rows));
+        BackendWriter { to_rocks, to_memory: &mut rows.to_memory }
+    }
+
+    /// Makes rows committed, at `point`, all at once.
+    pub(super) fn commit(&self, rows: BackendRows, point: &CommitPoint) -> Result<(), StateError> {
+        // The disk first: only it can fail.
+        if let Some((rocks, rows)) = self.rocks.as_ref().zip(rows.to_rocks) {
+            rocks.commit(rows, point)?;
         }
+        self.memory.apply(rows.to_memory, point);
+        Ok(())
+    }
+
+    /// Whether this store is on disk.
+    pub(super) fn is_on_disk(&self, store: StoreId) -> bool {
+        self.on_disk(store).is_some()
     }
 
     /// Writes to disk what is committed; waits for it.
@@ -126,24 +149,22 @@ impl Backend {
     }
 }
 
-// === impl BackendBatch ===
+// === impl BackendRows ===
 
-impl BackendBatch<'_> {
+impl BackendRows {
+    pub(super) fn is_empty(&self) -> bool {
+        self.to_memory.is_empty() && self.to_rocks.as_ref().is_none_or(RocksRows::is_empty)
+    }
+}
+
+// === impl BackendWriter ===
+
+impl BackendWriter<'_> {
     /// Sets a row; `None` deletes it. The last write of a key counts.
     pub(super) fn write(&mut self, store: StoreId, key: &[u8], row: Option<&[u8]>) {
         match &mut self.to_rocks {
-            Some(batch) if batch.has(store) => batch.write(store, key, row),
+            Some(writer) if writer.has(store) => writer.write(store, key, row),
             _ => self.to_memory.push(MemoryWrite { store, key: key.into(), row: row.map(Box::from) }),
         }
-    }
-
-    /// Makes the rows committed, at `point`, all at once.
-    pub(super) fn commit(self, point: &CommitPoint) -> Result<(), StateError> {
-        // The disk first: only it can fail.
-        if let Some(batch) = self.to_rocks {
-            batch.commit(point)?;
-        }
-        self.memory.apply(self.to_memory, point);
-        Ok(())
     }
 }

@@ -1,29 +1,44 @@
-//! Uncommitted writes: the latest value per key, in key order.
+//! The rows a task has at hand: what it wrote and has not committed, and committed rows it read or wrote lately.
+//!
+//! Each row is the newest one of its key, found by hash: the cost of an update does not grow with the overlay. Uncommitted rows
+//! stay until they are committed; the others are given up when the memory is needed, those first that were not asked for.
 
-use std::{collections::BTreeMap, iter::Peekable};
+mod rows;
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
+use self::rows::Rows;
 use super::{
     Row, StoreId,
     range::{Direction, KeyRange},
 };
 
-/// What an entry costs beside the bytes of key and value: its part of a tree node and two allocations.
-const ENTRY_BYTES: usize = size_of::<Key>() + size_of::<Entry>() + 2 * size_of::<[usize; 2]>();
-
-type Key = Box<[u8]>;
-
-/// The uncommitted writes of all stores of a task.
+/// The rows at hand of all stores of a task.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    stores: Box<[BTreeMap<Key, Entry>]>,
-    bytes: usize,
+    stores: Box<[Rows]>,
+    hasher: RandomState,
+    clock: Intervals,
+    /// Bytes that uncommitted rows have taken since the last freeze, and between it and the one before.
+    live_bytes: usize,
+    frozen_bytes: usize,
 }
 
-/// The last write of a key. The buffer of an overwritten or deleted value is used again.
-#[derive(Debug)]
-pub(super) struct Entry {
-    value: Vec<u8>,
-    deleted: bool,
+/// Commit intervals, numbered from 1 on.
+#[derive(Debug, Clone, Copy)]
+struct Intervals {
+    /// The one that writes belong to.
+    live: u64,
+    /// The last one that is committed.
+    committed: u64,
+}
+
+/// A row at hand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    value: Option<&'a [u8]>,
     timestamp_ms: i64,
 }
 
@@ -32,145 +47,207 @@ pub(super) struct Entry {
 impl Overlay {
     /// An empty overlay over `stores` stores.
     pub(super) fn new(stores: usize) -> Self {
-        Self { stores: (0..stores).map(|_| BTreeMap::new()).collect(), bytes: 0 }
-    }
-
-    /// Memory in use, in bytes: keys, values with their spare capacity, and the tree.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.stores.iter().all(BTreeMap::is_empty)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.stores.iter_mut().for_each(BTreeMap::clear);
-        self.bytes = 0;
-    }
-
-    /// Sets the value of a key; `None` deletes it.
-    pub(super) fn write(&mut self, store: StoreId, key: &[u8], value: Option<&[u8]>, timestamp_ms: i64) {
-        let rows = &mut self.stores[store.index()];
-        if let Some(entry) = rows.get_mut(key) {
-            let before = entry.value.capacity();
-            entry.set(value, timestamp_ms);
-            self.bytes = self.bytes - before + entry.value.capacity();
-        } else {
-            let entry = Entry { value: value.unwrap_or_default().to_vec(), deleted: value.is_none(), timestamp_ms };
-            self.bytes += ENTRY_BYTES + key.len() + entry.value.capacity();
-            rows.insert(key.into(), entry);
+        Self {
+            stores: (0..stores).map(|_| Rows::default()).collect(),
+            hasher: RandomState::default(),
+            clock: Intervals { live: 1, committed: 0 },
+            live_bytes: 0,
+            frozen_bytes: 0,
         }
     }
 
-    /// The last write of a key, if there is one.
-    pub(super) fn get(&self, store: StoreId, key: &[u8]) -> Option<&Entry> {
-        self.stores[store.index()].get(key)
+    /// Memory in use, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.stores.iter().map(Rows::bytes).sum()
     }
 
-    /// All writes, by store and key.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (StoreId, &[u8], &Entry)> {
-        self.stores
-            .iter()
-            .enumerate()
-            .flat_map(|(store, rows)| rows.iter().map(move |(key, entry)| (StoreId::new(store), &**key, entry)))
+    /// Memory of rows that are not committed, in bytes.
+    pub(super) fn uncommitted_bytes(&self) -> usize {
+        self.live_bytes + self.frozen_bytes
     }
 
-    /// The writes of one store in a range, in order.
-    fn range<'a>(
-        &'a self,
+    /// Whether an interval waits for its commit.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.clock.committed + 1 < self.clock.live
+    }
+
+    /// The newest row of a key, if it is at hand.
+    pub(super) fn get(&mut self, store: StoreId, key: &[u8]) -> Option<Entry<'_>> {
+        let hash = self.hasher.hash_one(key);
+        self.stores[store.index()].get(hash, key)
+    }
+
+    /// Sets the row of a key; without a value it is deleted.
+    pub(super) fn write(&mut self, store: StoreId, key: &[u8], value: Option<&[u8]>, timestamp_ms: i64) {
+        let hash = self.hasher.hash_one(key);
+        let hasher = |key: &[u8]| self.hasher.hash_one(key);
+        let rows = &mut self.stores[store.index()];
+        self.live_bytes += rows.write(hash, key, Entry { value, timestamp_ms }, self.clock, &hasher);
+    }
+
+    /// Keeps a committed row that was read, if there is room for it.
+    pub(super) fn keep(&mut self, store: StoreId, key: &[u8], row: Row<'_>, limit_bytes: usize) {
+        let hash = self.hasher.hash_one(key);
+        let hasher = |key: &[u8]| self.hasher.hash_one(key);
+        let entry = Entry { value: Some(row.value), timestamp_ms: row.timestamp_ms };
+        let others = self.bytes() - self.stores[store.index()].bytes();
+        let limit_bytes = limit_bytes.saturating_sub(others);
+        self.stores[store.index()].keep(hash, key, entry, self.clock, limit_bytes, &hasher);
+    }
+
+    /// Forgets a row that is committed: its backend's becomes another one.
+    pub(super) fn forget_committed(&mut self, store: StoreId, key: &[u8]) {
+        let rows = &mut self.stores[store.index()];
+        if !rows.is_empty() {
+            rows.forget(self.hasher.hash_one(key), key, self.clock);
+        }
+    }
+
+    /// Ends the interval: later writes belong to the next. Hands out the writes of this one, by store and in the order of keys.
+    ///
+    /// # Panics
+    /// When the interval before waits for its commit still.
+    pub(super) fn freeze<E>(
+        &mut self,
+        mut each: impl FnMut(StoreId, &[u8], Entry<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        assert!(!self.is_frozen(), "at most one commit is in flight");
+        self.clock.live += 1;
+        self.frozen_bytes = std::mem::take(&mut self.live_bytes);
+        let mut stores = self.stores.iter_mut().enumerate();
+        stores.try_for_each(|(store, rows)| rows.freeze(|key, entry| each(StoreId::new(store), key, entry)))
+    }
+
+    /// The frozen interval is committed: its rows may be given up from now on.
+    pub(super) fn committed(&mut self, limit_bytes: usize) {
+        self.clock.committed = self.clock.live - 1;
+        self.frozen_bytes = 0;
+        let mut bytes = self.bytes();
+        let hasher = |key: &[u8]| self.hasher.hash_one(key);
+        for rows in &mut self.stores {
+            rows.committed(self.clock);
+            let others = bytes - rows.bytes();
+            rows.shrink(self.clock, limit_bytes.saturating_sub(others), &hasher);
+            bytes = others + rows.bytes();
+        }
+    }
+
+    /// Forgets everything, written or read.
+    pub(super) fn clear(&mut self) {
+        self.stores.iter_mut().for_each(|rows| *rows = Rows::default());
+        self.clock.committed = self.clock.live;
+        self.clock.live += 1;
+        (self.live_bytes, self.frozen_bytes) = (0, 0);
+    }
+
+    /// The uncommitted rows of a range, in order.
+    pub(super) fn uncommitted<'a>(
+        &'a mut self,
         store: StoreId,
         range: &KeyRange<'_>,
         direction: Direction,
-    ) -> Box<dyn Iterator<Item = (&'a [u8], &'a Entry)> + 'a> {
-        let rows = self.stores[store.index()].range::<[u8], _>(range.bounds()).map(|(key, entry)| (&**key, entry));
-        match direction {
-            Direction::Forward => Box::new(rows),
-            Direction::Backward => Box::new(rows.rev()),
-        }
+    ) -> Box<dyn Iterator<Item = (&'a [u8], Entry<'a>)> + 'a> {
+        self.stores[store.index()].uncommitted(range, direction, self.clock)
     }
-}
-
-/// The writes of `live` over those of `frozen` in a range: per key the later one, in order.
-pub(super) fn merged<'a>(
-    live: &'a Overlay,
-    frozen: &'a Overlay,
-    store: StoreId,
-    range: &KeyRange<'_>,
-    direction: Direction,
-) -> Peekable<impl Iterator<Item = (&'a [u8], &'a Entry)> + 'a> {
-    let mut live = live.range(store, range, direction).peekable();
-    let mut frozen = frozen.range(store, range, direction).peekable();
-    std::iter::from_fn(move || match (live.peek(), frozen.peek()) {
-        (Some((live_key, _)), Some((frozen_key, _))) => match direction.cmp(live_key, frozen_key) {
-            std::cmp::Ordering::Less => live.next(),
-            std::cmp::Ordering::Equal => {
-                frozen.next();
-                live.next()
-            }
-            std::cmp::Ordering::Greater => frozen.next(),
-        },
-        (Some(_), None) => live.next(),
-        (None, _) => frozen.next(),
-    })
-    .peekable()
 }
 
 // === impl Entry ===
 
-impl Entry {
+impl<'a> Entry<'a> {
     /// The row; `None` when the key was deleted.
-    pub(super) fn row(&self) -> Option<Row<'_>> {
-        self.value().map(|value| Row { value, timestamp_ms: self.timestamp_ms })
+    pub(super) fn row(self) -> Option<Row<'a>> {
+        self.value.map(|value| Row { value, timestamp_ms: self.timestamp_ms })
     }
 
     /// The value; `None` when the key was deleted.
-    pub(super) fn value(&self) -> Option<&[u8]> {
-        (!self.deleted).then_some(&*self.value)
+    pub(super) fn value(self) -> Option<&'a [u8]> {
+        self.value
     }
 
     /// The timestamp of the write, also of a deletion.
-    pub(super) fn timestamp_ms(&self) -> i64 {
+    pub(super) fn timestamp_ms(self) -> i64 {
         self.timestamp_ms
-    }
-
-    fn set(&mut self, value: Option<&[u8]>, timestamp_ms: i64) {
-        self.value.clear();
-        self.value.extend_from_slice(value.unwrap_or_default());
-        self.deleted = value.is_none();
-        self.timestamp_ms = timestamp_ms;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     const STORE: StoreId = StoreId::new(0);
 
+    fn commit(overlay: &mut Overlay, limit_bytes: usize) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        let each = |_, key: &[u8], _: Entry<'_>| {
+            keys.push(key.to_vec());
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = overlay.freeze(each);
+        overlay.committed(limit_bytes);
+        keys
+    }
+
     #[test]
-    fn an_overwrite_that_fits_allocates_nothing() {
+    fn committed_rows_give_way_and_uncommitted_ones_do_not() {
         let mut overlay = Overlay::new(1);
-        overlay.write(STORE, b"key", Some(b"a long value"), 1);
-        let buffer = |overlay: &Overlay| overlay.get(STORE, b"key").map(|entry| entry.value.as_ptr());
-        let (before, bytes) = (buffer(&overlay), overlay.bytes());
-        for value in [Some(&b"short"[..]), None, Some(b"as long as 1")] {
-            overlay.write(STORE, b"key", value, 2);
-            assert_eq!((buffer(&overlay), overlay.bytes()), (before, bytes));
-            assert_eq!(overlay.get(STORE, b"key").and_then(Entry::value), value);
+        let key = |n: u32| n.to_be_bytes();
+        (0..1000).for_each(|n| overlay.write(STORE, &key(n), Some(b"value"), 1));
+        let bytes = overlay.bytes();
+        assert!(overlay.uncommitted_bytes() > 0);
+        overlay.keep(STORE, b"other", Row { value: b"read", timestamp_ms: 1 }, bytes / 2);
+        assert!(overlay.get(STORE, b"other").is_none(), "there is no room for it");
+        assert!((0..1000).all(|n| overlay.get(STORE, &key(n)).is_some()));
+
+        assert_eq!(commit(&mut overlay, bytes / 2).len(), 1000);
+        assert!(overlay.bytes() <= bytes / 2, "{} of {bytes}", overlay.bytes());
+        assert_eq!(overlay.uncommitted_bytes(), 0);
+        let left: Vec<_> = (0..1000).filter(|n| overlay.get(STORE, &key(*n)).is_some()).collect();
+        assert!((100..900).contains(&left.len()), "{}", left.len());
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_longest() {
+        let mut overlay = Overlay::new(1);
+        (0..100_u32).for_each(|n| overlay.write(STORE, &n.to_be_bytes(), Some(b"value"), 1));
+        let limit = overlay.bytes();
+        commit(&mut overlay, limit);
+        for n in 100..1000_u32 {
+            assert!(overlay.get(STORE, &7_u32.to_be_bytes()).is_some(), "given up at {n}");
+            overlay.keep(STORE, &n.to_be_bytes(), Row { value: b"value", timestamp_ms: 1 }, limit);
+            assert!(overlay.bytes() <= limit);
         }
     }
 
     #[test]
-    fn bytes_are_those_of_keys_and_buffers() {
+    fn a_write_in_flight_is_handed_out_once_and_the_later_one_with_the_next_interval() {
         let mut overlay = Overlay::new(1);
-        for (len, key) in (0..100).zip([&b"a"[..], b"bb", b"ccc"].into_iter().cycle()) {
-            overlay.write(STORE, key, Some(&vec![0; len * 7 % 50]), 1);
-            let counted: usize =
-                overlay.iter().map(|(_, key, entry)| ENTRY_BYTES + key.len() + entry.value.capacity()).sum();
-            assert_eq!(overlay.bytes(), counted);
+        overlay.write(STORE, b"b", Some(b"1"), 1);
+        overlay.write(STORE, b"a", Some(b"1"), 1);
+        overlay.write(STORE, b"b", None, 2);
+        let mut keys = Vec::new();
+        let each = |_, key: &[u8], entry: Entry<'_>| {
+            keys.push((key.to_vec(), entry.value().is_some()));
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = overlay.freeze(each);
+        assert_eq!(keys, [(b"a".to_vec(), true), (b"b".to_vec(), false)]);
+        overlay.write(STORE, b"a", Some(b"2"), 3);
+        overlay.committed(usize::MAX);
+        assert!(overlay.uncommitted_bytes() > 0);
+        assert_eq!(commit(&mut overlay, usize::MAX), [b"a"]);
+    }
+
+    #[test]
+    fn an_overwrite_that_fits_takes_no_more_memory() {
+        let mut overlay = Overlay::new(1);
+        overlay.write(STORE, b"key", Some(b"a long value"), 1);
+        let bytes = overlay.bytes();
+        for value in [Some(&b"short"[..]), None, Some(b"as long as 1")] {
+            overlay.write(STORE, b"key", value, 2);
+            assert_eq!(overlay.bytes(), bytes);
+            assert_eq!(overlay.get(STORE, b"key").and_then(Entry::value), value);
         }
-        overlay.clear();
-        assert_eq!((overlay.bytes(), overlay.is_empty()), (0, true));
     }
 }

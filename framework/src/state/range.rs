@@ -31,14 +31,6 @@ impl Direction {
             Self::Backward => a > b,
         }
     }
-
-    /// Compares in this order.
-    pub(super) fn cmp(self, a: &[u8], b: &[u8]) -> Ordering {
-        match self {
-            Self::Forward => a.cmp(b),
-            Self::Backward => b.cmp(a),
-        }
-    }
 }
 
 // === impl KeyRange ===

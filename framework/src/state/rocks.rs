@@ -49,11 +49,13 @@ pub(super) struct Rocks {
 }
 
 /// Rows that are written together.
-pub(super) struct RocksBatch<'a> {
-    rocks: &'a Rocks,
+pub(super) struct RocksRows(WriteBatch);
+
+/// Adds rows to those that are written together.
+pub(super) struct RocksWriter<'a> {
     /// Per store its family, looked up once.
     families: Vec<Option<&'a ColumnFamily>>,
-    batch: WriteBatch,
+    rows: &'a mut RocksRows,
 }
 
 // === impl Rocks ===
@@ -157,14 +159,26 @@ impl Rocks {
         Ok(self.to_point(&mut self.stored_offsets(&at_snapshot())?))
     }
 
-    /// A batch with room for so many bytes.
-    pub(super) fn batch(&self, bytes: usize) -> RocksBatch<'_> {
+    /// Adds to rows.
+    pub(super) fn writer<'a>(&'a self, rows: &'a mut RocksRows) -> RocksWriter<'a> {
         let family = |name: &Option<String>| name.as_ref().map(|name| self.opened_family(name));
-        RocksBatch {
-            rocks: self,
-            families: self.families.iter().map(family).collect(),
-            batch: WriteBatch::with_capacity_bytes(bytes),
-        }
+        RocksWriter { families: self.families.iter().map(family).collect(), rows }
+    }
+
+    /// Writes rows and the point at once.
+    pub(super) fn commit(&self, RocksRows(mut batch): RocksRows, point: &CommitPoint) -> Result<(), StateError> {
+        let stores = point.changelog_offsets.iter().filter_map(|(store, offset)| {
+            // Offsets of stores in memory die with them.
+            Some((self.families[store.index()].as_deref()?, *offset))
+        });
+        let retired = self.retired.iter().map(|(family, offset)| (family.as_str(), *offset));
+        let changelogs: Vec<_> = stores.chain(retired).collect();
+        let record = offsets::encode(changelogs.into_iter(), &point.positions);
+        batch.put_cf(self.opened_family(OFFSETS_FAMILY), OFFSETS_KEY, record);
+        let bytes = batch.size_in_bytes();
+        self.db.write_opt(batch, &self.write_options).map_err(self.failed("write"))?;
+        self.budget.wrote(bytes);
+        Ok(())
     }
 
     /// Writes to disk what is committed; waits for it.
@@ -292,43 +306,45 @@ impl std::fmt::Debug for Rocks {
     }
 }
 
-// === impl RocksBatch ===
+// === impl RocksRows ===
 
-impl RocksBatch<'_> {
+impl RocksRows {
+    /// None yet, with room for so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(WriteBatch::with_capacity_bytes(bytes))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for RocksRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RocksRows({})", self.0.len())
+    }
+}
+
+// === impl RocksWriter ===
+
+impl RocksWriter<'_> {
     pub(super) fn has(&self, store: StoreId) -> bool {
-        self.rocks.has(store)
+        self.families[store.index()].is_some()
     }
 
     /// Sets a row; `None` deletes it.
     pub(super) fn write(&mut self, store: StoreId, key: &[u8], row: Option<&[u8]>) {
         let family = self.families[store.index()].expect("only stores that are on disk are written to it");
         match row {
-            Some(row) => self.batch.put_cf(family, key, row),
-            None => self.batch.delete_cf(family, key),
+            Some(row) => self.rows.0.put_cf(family, key, row),
+            None => self.rows.0.delete_cf(family, key),
         }
-    }
-
-    /// Writes the rows and the point at once.
-    pub(super) fn commit(mut self, point: &CommitPoint) -> Result<(), StateError> {
-        let rocks = self.rocks;
-        let stores = point.changelog_offsets.iter().filter_map(|(store, offset)| {
-            // Offsets of stores in memory die with them.
-            Some((rocks.families[store.index()].as_deref()?, *offset))
-        });
-        let retired = rocks.retired.iter().map(|(family, offset)| (family.as_str(), *offset));
-        let changelogs: Vec<_> = stores.chain(retired).collect();
-        let record = offsets::encode(changelogs.into_iter(), &point.positions);
-        self.batch.put_cf(rocks.opened_family(OFFSETS_FAMILY), OFFSETS_KEY, record);
-        let bytes = self.batch.size_in_bytes();
-        rocks.db.write_opt(self.batch, &rocks.write_options).map_err(rocks.failed("write"))?;
-        rocks.budget.wrote(bytes);
-        Ok(())
     }
 }
 
-impl std::fmt::Debug for RocksBatch<'_> {
+impl std::fmt::Debug for RocksWriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksBatch").field("rocks", self.rocks).field("rows", &self.batch.len()).finish_non_exhaustive()
+        f.debug_struct("RocksWriter").field("rows", self.rows).finish_non_exhaustive()
     }
 }
 

@@ -7,26 +7,28 @@ use std::{
 
 use super::{
     CommitPoint, Direction, Owner, Row, StateError, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskView,
-    backend::{Backend, BackendBatch},
+    backend::{Backend, BackendRows, BackendWriter},
     dir::Occupied,
     formats,
-    overlay::{self, Overlay},
+    overlay::{Entry, Overlay},
     range::KeyRange,
+    rocks::MemoryBudget,
 };
 use crate::log::Batch;
 
 /// The stores of one task, or of the global tables of an instance. Belongs to one thread; others read through
 /// [`TaskStores::view`].
 ///
-/// A commit interval goes: writes; [`freeze`](Self::freeze); changelog records from [`frozen`](Self::frozen) to the
-/// log, while the next interval's writes go on; [`commit`](Self::commit) once the log has them. Dropping the value keeps what is
-/// committed and forgets the rest.
+/// A commit interval goes: writes; [`freeze`](Self::freeze), which hands out the changelog records; [`commit`](Self::commit) once
+/// the log has them, while the next interval's writes go on. Dropping the value keeps what is committed and forgets the rest.
 #[derive(Debug)]
 pub struct TaskStores {
     owner: Owner,
     specs: Arc<[StoreSpec]>,
-    live: Overlay,
-    frozen: Overlay,
+    overlay: Overlay,
+    /// The writes of the interval that waits for its commit, as the backend takes them.
+    frozen: Option<BackendRows>,
+    memory: MemoryBudget,
     committed: CommitPoint,
     /// One row as the backend keeps it; reused.
     row: Vec<u8>,
@@ -80,8 +82,9 @@ impl TaskStores {
         }
         Ok(Self {
             owner,
-            live: Overlay::new(specs.len()),
-            frozen: Overlay::new(specs.len()),
+            overlay: Overlay::new(specs.len()),
+            frozen: None,
+            memory: settings.memory.clone(),
             committed: backend.point(),
             row: Vec::new(),
             view,
@@ -109,17 +112,31 @@ impl TaskStores {
     ///
     /// # Errors
     /// [`StateError::Database`] and [`StateError::Format`]; the task cannot go on.
-    pub fn read<R>(&self, store: StoreId, key: &[u8], f: impl FnOnce(Option<Row<'_>>) -> R) -> Result<R, StateError> {
-        if let Some(entry) = self.live.get(store, key).or_else(|| self.frozen.get(store, key)) {
+    pub fn read<R>(
+        &mut self,
+        store: StoreId,
+        key: &[u8],
+        f: impl FnOnce(Option<Row<'_>>) -> R,
+    ) -> Result<R, StateError> {
+        if let Some(entry) = self.overlay.get(store, key) {
             return Ok(f(entry.row()));
         }
-        let rows = RowReader::new(self.owner, &self.specs, store);
-        self.backend.get(store, key, |bytes| Ok(f(bytes.map(|bytes| rows.read(bytes)).transpose()?)))?
+        let Self { owner, specs, overlay, memory, backend, .. } = self;
+        let rows = RowReader::new(*owner, specs, store);
+        backend.get(store, key, |bytes| {
+            let row = bytes.map(|bytes| rows.read(bytes)).transpose()?;
+            if let Some(row) = row
+                && backend.is_on_disk(store)
+            {
+                overlay.keep(store, key, row, memory.rows_share());
+            }
+            Ok(f(row))
+        })?
     }
 
     /// Sets the value of a key; `None` deletes it. Seen by this task at once and by others after the commit.
     pub fn write(&mut self, store: StoreId, key: &[u8], value: Option<&[u8]>, timestamp_ms: i64) {
-        self.live.write(store, key, value, timestamp_ms);
+        self.overlay.write(store, key, value, timestamp_ms);
     }
 
     /// Walks the rows of a range as the task sees them, in the order of their keys, until `f` breaks.
@@ -127,7 +144,7 @@ impl TaskStores {
     /// # Errors
     /// As [`TaskStores::read`].
     pub fn scan<'k>(
-        &self,
+        &mut self,
         store: StoreId,
         range: impl RangeBounds<&'k [u8]>,
         direction: Direction,
@@ -135,7 +152,7 @@ impl TaskStores {
     ) -> Result<(), StateError> {
         let Some(range) = KeyRange::new(&range) else { return Ok(()) };
         let rows = RowReader::new(self.owner, &self.specs, store);
-        let mut uncommitted = overlay::merged(&self.live, &self.frozen, store, &range, direction);
+        let mut uncommitted = self.overlay.uncommitted(store, &range, direction).peekable();
         let mut flow = ControlFlow::Continue(());
         self.backend.scan(store, &range, direction, |key, bytes| {
             // Uncommitted keys that come before this one, then this one: as it is uncommitted, if it is.
@@ -165,53 +182,52 @@ impl TaskStores {
     /// Memory of uncommitted writes, frozen ones included, in bytes.
     #[must_use]
     pub fn uncommitted_bytes(&self) -> usize {
-        self.live.bytes() + self.frozen.bytes()
+        self.overlay.uncommitted_bytes()
     }
 
-    /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next.
+    /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next. Hands the last write of each key
+    /// to `log`, by store and key, for the changelogs of stores that have one.
+    ///
+    /// # Errors
+    /// The first one of `log`; what is not committed must be discarded then.
     ///
     /// # Panics
     /// When the interval before waits still: at most one commit is in flight.
-    pub fn freeze(&mut self) {
-        assert!(self.frozen.is_empty(), "{}: freeze before the frozen writes were committed or discarded", self.owner);
-        std::mem::swap(&mut self.live, &mut self.frozen);
-    }
-
-    /// The frozen writes, the last one of each key, by store and key. For the changelogs of stores that have one.
-    pub fn frozen(&self) -> impl Iterator<Item = Dirty<'_>> {
-        self.frozen.iter().map(|(store, key, entry)| Dirty {
-            store,
-            key,
-            value: entry.value(),
-            timestamp_ms: entry.timestamp_ms(),
-        })
+    pub fn freeze<E>(&mut self, mut log: impl FnMut(Dirty<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut rows = self.backend.rows(self.overlay.uncommitted_bytes());
+        let mut writer = self.backend.writer(&mut rows);
+        let (specs, row) = (&self.specs, &mut self.row);
+        let result = self.overlay.freeze(|store, key, entry: Entry<'_>| {
+            put(&mut writer, row, specs[store.index()].kind, store, key, entry.row());
+            log(Dirty { store, key, value: entry.value(), timestamp_ms: entry.timestamp_ms() })
+        });
+        self.frozen = Some(rows);
+        result
     }
 
     /// Makes the frozen writes committed, at `point`: in one write with it, so that they are found together or not at all.
     /// Offsets that `point` does not mention stay as they are.
     ///
     /// # Errors
-    /// [`StateError::Database`]; nothing is committed then.
+    /// [`StateError::Database`]; nothing is committed then, and what is not must be discarded.
     pub fn commit(&mut self, point: &CommitPoint) -> Result<(), StateError> {
         let mut next = self.committed.clone();
         next.advance(point);
-        if self.frozen.is_empty() && next == self.committed {
-            return Ok(());
+        let rows = self.frozen.take().unwrap_or_else(|| self.backend.rows(0));
+        if !rows.is_empty() || next != self.committed {
+            self.backend.commit(rows, &next)?;
+            self.committed = next;
         }
-        let mut batch = self.backend.batch(self.frozen.bytes());
-        for (store, key, entry) in self.frozen.iter() {
-            put(&mut batch, &mut self.row, self.specs[store.index()].kind, store, key, entry.row());
+        if self.overlay.is_frozen() {
+            self.overlay.committed(self.memory.rows_share());
         }
-        batch.commit(&next)?;
-        self.committed = next;
-        self.frozen.clear();
         Ok(())
     }
 
     /// Forgets all uncommitted writes, frozen ones too.
     pub fn discard(&mut self) {
-        self.live.clear();
-        self.frozen.clear();
+        self.frozen = None;
+        self.overlay.clear();
     }
 
     /// Whether any store has a committed row.
@@ -245,7 +261,8 @@ impl TaskStores {
     /// [`StateError::Database`]; nothing of the batch is applied then.
     pub fn restore(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
         let kind = self.specs[store.index()].kind;
-        let mut batch = self.backend.batch(records.bytes());
+        let mut rows = self.backend.rows(records.bytes());
+        let mut writer = self.backend.writer(&mut rows);
         let mut without_key = 0;
         for record in records.iter() {
             let Some(key) = record.key else {
@@ -253,7 +270,8 @@ impl TaskStores {
                 continue;
             };
             let row = record.value.map(|value| Row { value, timestamp_ms: record.timestamp_ms });
-            put(&mut batch, &mut self.row, kind, store, key, row);
+            put(&mut writer, &mut self.row, kind, store, key, row);
+            self.overlay.forget_committed(store, key);
         }
         if without_key > 0 {
             let (owner, partition) = (self.owner, records.source());
@@ -264,7 +282,7 @@ impl TaskStores {
             Owner::Task(_) => next.changelog_offsets.insert(store, next_offset),
             Owner::Global => next.positions.insert(records.source().clone(), next_offset),
         };
-        batch.commit(&next)?;
+        self.backend.commit(rows, &next)?;
         self.committed = next;
         Ok(())
     }
@@ -309,9 +327,9 @@ impl Drop for TaskStores {
     }
 }
 
-/// Adds a row to a batch in the form its kind has on disk. `buffer` is only reused memory.
+/// Adds a row in the form its kind has on disk. `buffer` is only reused memory.
 fn put(
-    batch: &mut BackendBatch<'_>,
+    writer: &mut BackendWriter<'_>,
     buffer: &mut Vec<u8>,
     kind: StoreKind,
     store: StoreId,
@@ -323,7 +341,7 @@ fn put(
         formats::put_row(kind, buffer, row);
         buffer.as_slice()
     });
-    batch.write(store, key, bytes);
+    writer.write(store, key, bytes);
 }
 
 /// Reads rows of one store.

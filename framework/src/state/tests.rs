@@ -4,6 +4,7 @@ mod crash;
 mod model;
 
 use std::{
+    convert::Infallible,
     fs,
     path::Path,
     sync::{
@@ -62,13 +63,17 @@ fn batch(source: TopicPartition, records: &[Rec<'_>]) -> Batch {
     batch.build()
 }
 
-fn read(stores: &TaskStores, store: StoreId, key: &[u8]) -> Option<(Vec<u8>, i64)> {
+fn read(stores: &mut TaskStores, store: StoreId, key: &[u8]) -> Option<(Vec<u8>, i64)> {
     stores.read(store, key, |row| row.map(|row| (row.value.to_vec(), row.timestamp_ms))).expect("a readable store")
+}
+
+fn freeze(stores: &mut TaskStores) {
+    let Ok(()) = stores.freeze(|_| Ok::<_, Infallible>(()));
 }
 
 fn commit_one(stores: &mut TaskStores, store: StoreId, key: &[u8], value: &[u8], at: i64) {
     stores.write(store, key, Some(value), at);
-    stores.freeze();
+    freeze(stores);
     stores.commit(&point(&[(store, at)], at)).expect("a writable store");
 }
 
@@ -85,20 +90,23 @@ fn a_write_is_seen_by_the_task_at_once_and_by_views_after_the_commit() {
         let mut stores = open(settings, &["a"]).expect("new stores");
         let view = stores.view();
         stores.write(A, b"k", Some(b"1"), 10);
-        assert_eq!(read(&stores, A, b"k"), Some((b"1".to_vec(), 10)));
-        stores.freeze();
+        assert_eq!(read(&mut stores, A, b"k"), Some((b"1".to_vec(), 10)));
+        let mut dirty = Vec::new();
+        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms }| {
+            dirty.push((store, key.to_vec(), value.map(<[u8]>::to_vec), timestamp_ms));
+            Ok::<_, Infallible>(())
+        });
+        assert_eq!(dirty, [(A, b"k".to_vec(), Some(b"1".to_vec()), 10)]);
         stores.write(A, b"k", None, 20);
-        assert_eq!(read(&stores, A, b"k"), None, "the live write hides the frozen one");
+        assert_eq!(read(&mut stores, A, b"k"), None, "the live write hides the frozen one");
         assert_eq!(view.get(A, b"k").expect("an open view"), None);
 
-        let dirty: Vec<_> = stores.frozen().collect();
-        assert_eq!(dirty, [Dirty { store: A, key: b"k", value: Some(b"1"), timestamp_ms: 10 }]);
         stores.commit(&point(&[(A, 1)], 5)).expect("a writable store");
         assert_eq!(view.get(A, b"k").expect("an open view"), Some((b"1".to_vec(), 10)));
-        assert_eq!(read(&stores, A, b"k"), None, "the next interval's write still hides it");
+        assert_eq!(read(&mut stores, A, b"k"), None, "the next interval's write still hides it");
 
         stores.discard();
-        assert_eq!(read(&stores, A, b"k"), Some((b"1".to_vec(), 10)));
+        assert_eq!(read(&mut stores, A, b"k"), Some((b"1".to_vec(), 10)));
         assert_eq!(stores.uncommitted_bytes(), 0);
     });
 }
@@ -116,10 +124,10 @@ fn restore_writes_rows_under_their_timestamps_and_deletes_where_there_is_no_valu
             (Some(b"z"), Some(b"3"), -1),
         ];
         stores.restore(B, &batch(source, &records), 42).expect("a writable store");
-        assert_eq!(read(&stores, B, b"x"), None);
-        assert_eq!(read(&stores, B, b"y"), Some((Vec::new(), 101)), "an empty value is a value");
-        assert_eq!(read(&stores, B, b"z"), Some((b"3".to_vec(), -1)));
-        assert_eq!(read(&stores, A, b"z"), None);
+        assert_eq!(read(&mut stores, B, b"x"), None);
+        assert_eq!(read(&mut stores, B, b"y"), Some((Vec::new(), 101)), "an empty value is a value");
+        assert_eq!(read(&mut stores, B, b"z"), Some((b"3".to_vec(), -1)));
+        assert_eq!(read(&mut stores, A, b"z"), None);
         assert_eq!(stores.committed(), &CommitPoint { changelog_offsets: [(B, 42)].into(), ..Default::default() });
     });
 }
@@ -135,11 +143,11 @@ fn global_tables_keep_the_position_of_each_partition() {
     stores.restore(A, &batch(partition(1), &[(Some(b"y"), Some(b"1"), 2)]), 9).expect("a writable store");
     stores.close().expect("a writable store");
 
-    let stores = TaskStores::open_global(&settings, specs).expect("closed before");
+    let mut stores = TaskStores::open_global(&settings, specs).expect("closed before");
     assert_eq!(stores.committed().positions, [(partition(0), 7), (partition(1), 9)].into());
     assert_eq!(stores.committed().changelog_offsets, [].into());
-    assert_eq!(read(&stores, A, b"x"), Some((b"0".to_vec(), 1)));
-    assert_eq!(read(&stores, A, b"y"), Some((b"1".to_vec(), 2)));
+    assert_eq!(read(&mut stores, A, b"x"), Some((b"0".to_vec(), 1)));
+    assert_eq!(read(&mut stores, A, b"y"), Some((b"1".to_vec(), 2)));
 }
 
 #[test]
@@ -157,10 +165,10 @@ fn a_store_that_leaves_the_topology_and_comes_back_goes_on_where_it_was() {
     commit_one(&mut stores, A, b"k", b"in b again", 3);
     stores.close().expect("a writable store");
 
-    let stores = open(&settings, &["a", "b", "c"]).expect("closed before");
+    let mut stores = open(&settings, &["a", "b", "c"]).expect("closed before");
     assert_eq!(stores.committed(), &point(&[(A, 1), (B, 3)], 3));
-    assert_eq!(read(&stores, A, b"k"), Some((b"in a".to_vec(), 1)));
-    assert_eq!(read(&stores, B, b"k"), Some((b"in b again".to_vec(), 3)));
+    assert_eq!(read(&mut stores, A, b"k"), Some((b"in a".to_vec(), 1)));
+    assert_eq!(read(&mut stores, B, b"k"), Some((b"in b again".to_vec(), 3)));
 }
 
 #[test]
@@ -299,7 +307,7 @@ fn idle_tasks_give_their_write_buffers_to_a_busy_one() {
             for number in 0..1800_u64 {
                 stores.write(A, &number.to_be_bytes(), Some(&[7; 1000]), 1);
             }
-            stores.freeze();
+            freeze(&mut stores);
             stores.commit(&point(&[(A, 1)], 1)).expect("a writable store");
             stores
         })
@@ -317,19 +325,19 @@ fn a_stateless_task_leaves_no_directory() {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
     let settings = on_disk(state_dir.path());
     let mut stores = open(&settings, &[]).expect("no stores");
-    stores.freeze();
+    freeze(&mut stores);
     stores.commit(&point(&[], 1)).expect("nothing to write");
     stores.close().expect("nothing to flush");
     assert_eq!(settings.dir.expect("on disk").tasks().expect("a readable directory"), []);
 }
 
 #[test]
-#[should_panic(expected = "task 0_3: freeze before the frozen writes")]
+#[should_panic(expected = "at most one commit is in flight")]
 fn only_one_interval_is_frozen() {
     let mut stores = open(&StateSettings::default(), &["a"]).expect("new stores");
     stores.write(A, b"k", Some(b"1"), 1);
-    stores.freeze();
-    stores.freeze();
+    freeze(&mut stores);
+    freeze(&mut stores);
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl<K: Data, V: Data, F: Fn(&K, &V) -> bool> Node<K, Change<V>> for Filter<K, V
 // === impl FilteredRows ===
 
 impl<K: Data, V: Data, F: Fn(&K, &V) -> bool> Lookup<K, V> for FilteredRows<K, V, F> {
-    fn get(&mut self, ctx: &Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+    fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
         Ok(self.rows.get(ctx, key)?.filter(|(row, _)| self.condition.holds(key, row)))
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 /// Access to the rows of a table, kept or not.
 pub(in crate::dsl) trait Lookup<K, V> {
     /// The row of a key and its timestamp in ms.
-    fn get(&mut self, ctx: &Context, key: &K) -> Result<Option<(V, i64)>, ProcessError>;
+    fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError>;
 }
 
 /// Makes the access to the rows of a table for a task.
@@ -23,7 +23,7 @@ pub(super) struct StoredRows<K, V>(pub(super) TimestampedStore<K, V>);
 // === impl StoredRows ===
 
 impl<K: Data, V: Data> Lookup<K, V> for StoredRows<K, V> {
-    fn get(&mut self, ctx: &Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+    fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
         self.0.get(ctx, key)
     }
 }

@@ -100,7 +100,7 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V) -> Option<W>> Node<K, Change<V>> f
 // === impl MappedRows ===
 
 impl<K: Data, V: Data, W: Data, F: Fn(&K, &V) -> Option<W>> Lookup<K, W> for MappedRows<K, V, F> {
-    fn get(&mut self, ctx: &Context, key: &K) -> Result<Option<(W, i64)>, ProcessError> {
+    fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(W, i64)>, ProcessError> {
         let Some((value, timestamp_ms)) = self.rows.get(ctx, key)? else { return Ok(None) };
         Ok(mapped(&*self.mapper, key, Some(&value)).map(|mapped| (mapped, timestamp_ms)))
     }

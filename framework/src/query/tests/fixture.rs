@@ -282,7 +282,7 @@ pub(super) fn stores(rows: &[Row<'_>]) -> TaskStores {
     }
     let positions = [("flights", 0, 7), ("flights", 1, 12), ("planes", 1, 3)]
         .map(|(topic, partition, next_offset)| (TopicPartition::new(topic, partition), next_offset));
-    stores.freeze();
+    let Ok(()) = stores.freeze(|_| Ok::<_, std::convert::Infallible>(()));
     stores
         .commit(&CommitPoint { positions: positions.into(), ..CommitPoint::default() })
         .expect("memory does not fail");

@@ -43,6 +43,8 @@ pub(crate) trait WriteBuffers: Send + Sync {
 struct Databases {
     /// Bytes written, by any of them, since the last look at all of them.
     unseen_bytes: AtomicUsize,
+    /// How many are open, as of the last one that was opened.
+    count: AtomicUsize,
     /// Taken when a task opens, and by one writer at a time for a look.
     open: Mutex<Vec<Weak<dyn WriteBuffers>>>,
 }
@@ -68,6 +70,11 @@ impl MemoryBudget {
         self.bytes
     }
 
+    /// Bytes that a task may use for rows at hand: an equal part of a quarter of the limit for each.
+    pub(in crate::state) fn rows_share(&self) -> usize {
+        self.bytes / 4 / self.databases.count.load(Ordering::Relaxed).max(1)
+    }
+
     /// Bytes in use now: cached blocks and write buffers.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
@@ -85,6 +92,7 @@ impl MemoryBudget {
         let mut open = self.databases.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|database| database.strong_count() > 0);
         open.push(database);
+        self.databases.count.store(open.len(), Ordering::Relaxed);
     }
 
     /// Says that so many bytes were written to one of the databases. Once in a while, flushes the fullest.

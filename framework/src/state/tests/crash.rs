@@ -45,7 +45,7 @@ fn child() {
         for (store, key, value) in writes(commit) {
             stores.write(store, &key, value.as_deref(), commit);
         }
-        stores.freeze();
+        freeze(&mut stores);
         stores.commit(&point_of(commit)).expect("a writable store");
         println!("\ncommitted {commit}");
     }
@@ -79,7 +79,7 @@ fn a_killed_process_leaves_a_commit_with_its_offsets() {
     assert_eq!(reported, Some(COMMITS), "the child ended before it was killed");
     drop(child);
 
-    let stores = open(&small(state_dir.path()), &["a", "b"]).expect("the lock died with the child");
+    let mut stores = open(&small(state_dir.path()), &["a", "b"]).expect("the lock died with the child");
     let commit = *stores.committed().positions.values().next().expect("something was flushed before the kill");
     assert!(commit > 0, "{commit}");
     assert_eq!(stores.committed(), &point_of(commit));

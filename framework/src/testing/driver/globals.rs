@@ -1,6 +1,6 @@
 //! The global tables of a driver.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use super::{
     DriverError, TestRecord,
@@ -53,7 +53,7 @@ impl GlobalTables {
                 None => self.dropped += 1,
             }
         }
-        self.stores.freeze();
+        let Ok(()) = self.stores.freeze(|_| Ok::<_, Infallible>(()));
         Ok(self.stores.commit(&CommitPoint::default())?)
     }
 

@@ -1,12 +1,12 @@
 //! A task of a driver.
 
-use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, sync::Arc, time::Duration};
 
 use super::{Collector, DriverError, TestRecord};
 use crate::{
     log::{RecordRef, TopicPartition},
     processor::{Context, Globals},
-    state::{CommitPoint, Direction, StateError, StateSettings, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, StateError, StateSettings, StoreId, TaskId, TaskStores},
     topology::{Processors, Resolved, SubTopology},
 };
 
@@ -64,11 +64,11 @@ impl DriverTask {
     }
 
     fn commit(&mut self, record: &TestRecord, offset: i64) -> Result<(), StateError> {
-        let stores = self.ctx.stores_mut();
-        stores.freeze();
-        for dirty in stores.frozen() {
-            *self.changelogs.entry(dirty.store).or_default() += 1;
-        }
+        let (stores, changelogs) = (self.ctx.stores_mut(), &mut self.changelogs);
+        let Ok(()) = stores.freeze(|dirty| {
+            *changelogs.entry(dirty.store).or_default() += 1;
+            Ok::<_, Infallible>(())
+        });
         stores.commit(&CommitPoint {
             changelog_offsets: self.changelogs.clone(),
             positions: BTreeMap::from([(TopicPartition::new(Arc::clone(&record.topic), 0), offset + 1)]),
@@ -93,10 +93,7 @@ impl TestRecord {
 
 /// All rows of a store.
 pub(super) fn rows(stores: &TaskStores, store: StoreId) -> Result<Rows, StateError> {
-    let mut rows = Vec::new();
-    stores.scan(store, .., Direction::Forward, |key, row| {
-        rows.push((key.to_vec(), row.value.to_vec(), row.timestamp_ms));
-        ControlFlow::Continue(())
-    })?;
-    Ok(rows)
+    // Every record is committed before the next call.
+    let page = stores.view().scan(store, .., usize::MAX, usize::MAX)?;
+    Ok(page.rows.into_iter().map(|row| (row.key, row.value, row.timestamp_ms)).collect())
 }

@@ -31,7 +31,7 @@ where
     T: Data,
     F: Fn(&K, Option<&V>, Option<&T>) -> Option<W>,
 {
-    fn get(&mut self, ctx: &Context, key: &K) -> Result<Option<(W, i64)>, ProcessError> {
+    fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(W, i64)>, ProcessError> {
         let left = self.left.get(ctx, key)?;
         let right = self.right.get(ctx, key)?;
         // A row that is there is not older than i64::MIN; without any there is no row of the join.
