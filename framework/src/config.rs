@@ -29,6 +29,9 @@ pub struct Config {
     /// How often work is committed, and with that becomes visible to queries and to other tasks. Default 100 ms.
     /// `MILLPOND_COMMIT_INTERVAL_MS`.
     pub commit_interval: Duration,
+    /// How long the state of a task stays on disk that is not hosted here any more. Default 10 min.
+    /// `MILLPOND_STATE_CLEANUP_DELAY_MS`.
+    pub state_cleanup_delay: Duration,
     /// Bytes of block cache and write buffers of all stores together. Default 256 MiB. `MILLPOND_STATE_MEMORY_BYTES`.
     pub state_memory_bytes: usize,
     /// Bytes that all tasks of one worker may hold uncommitted before it commits early. Default 64 MiB.
@@ -91,6 +94,7 @@ impl Default for Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             guarantee: Guarantee::ExactlyOnce,
             commit_interval: Duration::from_millis(100),
+            state_cleanup_delay: Duration::from_secs(600),
             state_memory_bytes: 256 << 20,
             uncommitted_bytes: 64 << 20,
             buffered_records: 10_000,
@@ -145,6 +149,7 @@ impl Config {
                 }
             }
             "COMMIT_INTERVAL_MS" => self.commit_interval = millis(variable, value)?,
+            "STATE_CLEANUP_DELAY_MS" => self.state_cleanup_delay = millis(variable, value)?,
             "STATE_MEMORY_BYTES" => self.state_memory_bytes = natural(variable, value)?,
             "UNCOMMITTED_BYTES" => self.uncommitted_bytes = natural(variable, value)?,
             "BUFFERED_RECORDS" => self.buffered_records = natural(variable, value)?,

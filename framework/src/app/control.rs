@@ -3,7 +3,11 @@
 //! It owns the membership, which it polls only while every worker makes progress (liveness is processing, not polling), the
 //! metadata topic and the workers. Calls that take long (members, topics, fencing) go to a thread of their own, see [`LeaderCalls`].
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     AppError,
@@ -24,6 +28,8 @@ const TURN: Duration = Duration::from_millis(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// How often to look where the stores stand, for the host metadata.
 const OFFSETS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often to look for state that is not used any more.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the processed records of repartition topics are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often to ask whether the log is back.
@@ -42,6 +48,10 @@ pub(super) struct Control {
     pub(super) max_poll_interval: Duration,
     /// When to ask next whether the log is back.
     pub(super) next_probe: Duration,
+    /// When to look next for state that is not used, how long it stays, and since when which one is unused.
+    pub(super) next_cleanup: Duration,
+    pub(super) state_cleanup_delay: Duration,
+    pub(super) unused: BTreeMap<TaskId, Duration>,
     /// When to purge the repartition topics next.
     pub(super) next_purge: Duration,
     /// When to look next where the stores stand.
@@ -137,6 +147,10 @@ impl Control {
             if let Next::Stopped = self.step(Event::Offsets(self.offsets.clone()))? {
                 return Ok(Next::Stopped);
             }
+        }
+        if now >= self.next_cleanup {
+            self.next_cleanup = now + CLEANUP_INTERVAL;
+            self.clean_up_state(now);
         }
         if now >= self.next_purge {
             self.next_purge = now + PURGE_INTERVAL;
@@ -260,6 +274,39 @@ impl Control {
             Report::WorkerFailed { worker, error } => return Err(AppError::Worker { worker, error }),
         };
         Ok(vec![Event::Task { task, event }])
+    }
+
+    /// Removes the state of tasks that have not been hosted here for long (`state.cleanup.delay.ms` of Kafka Streams): it would be out of
+    /// date, and takes room.
+    fn clean_up_state(&mut self, now: Duration) {
+        let Some(dir) = &self.shared.state.dir else { return };
+        let stored = match dir.tasks() {
+            Ok(stored) => stored,
+            Err(error) => return tracing::warn!(%error, "cannot look for state that is not used any more"),
+        };
+        let hosted = self.shared.hosted.all();
+        let view = self.coordinator.view();
+        let is_used = |task: &TaskId| {
+            let assigned = view.tasks.get(task).and_then(|task| task.assigned.as_ref());
+            hosted.contains_key(task) || assigned == Some(&view.me)
+        };
+        let unused: BTreeSet<TaskId> = stored.into_iter().filter(|task| !is_used(task)).collect();
+        self.unused.retain(|task, _| unused.contains(task));
+        for task in unused {
+            let since = *self.unused.entry(task).or_insert(now);
+            if now.saturating_sub(since) < self.state_cleanup_delay {
+                continue;
+            }
+            match dir.remove(task) {
+                Ok(()) => {
+                    tracing::info!(%task, "removed the state of a task that is not hosted here any more");
+                    self.offsets.remove(&task);
+                }
+                // Whoever opened it meanwhile uses it.
+                Err(error) => tracing::debug!(%task, %error, "the state of a task was not removed"),
+            }
+            self.unused.remove(&task);
+        }
     }
 
     /// Has the records of repartition topics deleted that are processed and committed: nobody else reads them

@@ -134,6 +134,9 @@ impl Start {
             next_probe: now,
             next_offsets: now,
             next_purge: now,
+            next_cleanup: now,
+            state_cleanup_delay: config.state_cleanup_delay,
+            unused: BTreeMap::new(),
             offsets,
         })
     }

@@ -1,10 +1,10 @@
 //! Bringing the stores of a task up to the end of their changelogs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     log::{Batch, LogError, ReadFrom, Reader, TopicPartition},
-    state::{StateError, StoreId, StoreSpec, TaskStores},
+    state::{CommitPoint, StateError, StoreId, StoreSpec, TaskStores},
 };
 
 /// The restore of one task: which changelogs are still behind.
@@ -14,6 +14,15 @@ pub(crate) struct Restore {
     /// Stores that are whole though nothing was ever restored: where their empty changelogs begin.
     empty: BTreeMap<StoreId, i64>,
     restored: u64,
+}
+
+/// What a restore begins with.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// What is stored, brought up to date.
+    Restore(Restore),
+    /// Nothing: what is stored cannot be brought up to date, for this reason.
+    Rebuild(String),
 }
 
 #[derive(Debug)]
@@ -26,6 +35,10 @@ struct Changelog {
     end: i64,
 }
 
+/// For how long a changelog says that a key was deleted: `delete.retention.ms` as the topics are created with, less an hour. State that
+/// is older may hold keys whose deletion it would never hear of.
+const DELETIONS_KNOWN: Duration = Duration::from_secs(23 * 3600);
+
 // === impl Restore ===
 
 impl Restore {
@@ -36,52 +49,59 @@ impl Restore {
         partition: i32,
         reader: &mut dyn Reader,
         watermarks: &mut dyn Reader,
-    ) -> Result<Self, LogError> {
-        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), restored: 0 };
-        match restore.assign(stores, specs, partition, reader, watermarks) {
-            Ok(()) => Ok(restore),
-            Err(error) => {
-                restore.cancel(reader)?;
-                Err(error)
-            }
+        now_ms: i64,
+    ) -> Result<Begun, LogError> {
+        let point = stores.committed();
+        if let Some(reason) = too_old(point, now_ms) {
+            return Ok(Begun::Rebuild(reason));
         }
-    }
-
-    fn assign(
-        &mut self,
-        stores: &TaskStores,
-        specs: &[StoreSpec],
-        partition: i32,
-        reader: &mut dyn Reader,
-        watermarks: &mut dyn Reader,
-    ) -> Result<(), LogError> {
+        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), restored: 0 };
         for (index, spec) in specs.iter().enumerate() {
             let Some(topic) = &spec.changelog else { continue };
             let store = StoreId::new(index);
             let changelog = TopicPartition::new(topic.clone(), partition);
-            let end = watermarks.end_offset(&changelog)?;
-            let stored = stores.committed().changelog_offsets.get(&store).copied();
-            let (next, from) = match stored {
-                Some(offset) => (offset, ReadFrom::Offset(offset)),
-                None => (reader.beginning_offset(&changelog)?, ReadFrom::Beginning),
-            };
-            if next > end {
-                return Err(LogError::Refused {
-                    what: format!("restoring `{}` from offset {next} of {changelog}", spec.name),
-                    reason: format!(
-                        "the changelog ends at {end}: it was truncated or made anew; remove the task's folder from the state \
-                         directory to rebuild it from what there is"
-                    ),
-                });
-            }
-            if next < end {
-                reader.assign(&changelog, from)?;
-                self.pending.insert(changelog, Changelog { store, next, end });
-            } else if stored.is_none() {
-                self.empty.insert(store, next);
+            let step = restore.begin_store(store, changelog, point, reader, watermarks);
+            match step {
+                Ok(None) => {}
+                Ok(Some(reason)) => {
+                    restore.cancel(reader)?;
+                    return Ok(Begun::Rebuild(reason));
+                }
+                Err(error) => {
+                    restore.cancel(reader)?;
+                    return Err(error);
+                }
             }
         }
-        Ok(())
+        Ok(Begun::Restore(restore))
+    }
+
+    /// Assigns the changelog of a store, if it is behind; or says why what is stored does not belong to it.
+    fn begin_store(
+        &mut self,
+        store: StoreId,
+        changelog: TopicPartition,
+        point: &CommitPoint,
+        reader: &mut dyn Reader,
+        watermarks: &mut dyn Reader,
+    ) -> Result<Option<String>, LogError> {
+        let beginning = watermarks.beginning_offset(&changelog)?;
+        let end = watermarks.end_offset(&changelog)?;
+        let stored = point.changelog_offsets.get(&store).copied();
+        let next = stored.unwrap_or(beginning);
+        if !(beginning..=end).contains(&next) {
+            return Ok(Some(format!(
+                "it stands at offset {next} of {changelog}, which has {beginning} to {end}: that was truncated or made anew"
+            )));
+        }
+        if next < end {
+            let from = stored.map_or(ReadFrom::Beginning, ReadFrom::Offset);
+            reader.assign(&changelog, from)?;
+            self.pending.insert(changelog, Changelog { store, next, end });
+        } else if stored.is_none() {
+            self.empty.insert(store, next);
+        }
+        Ok(None)
     }
 
     /// Where the changelogs of stores begin that had nothing to restore and know no offset yet. Stored, it says that this host
@@ -144,5 +164,39 @@ impl Restore {
     /// Gives the restore up.
     pub(crate) fn cancel(self, reader: &mut dyn Reader) -> Result<(), LogError> {
         self.pending.keys().try_for_each(|partition| reader.unassign(partition))
+    }
+}
+
+/// Why state of this point cannot be brought up to date by its changelogs, if it cannot.
+fn too_old(point: &CommitPoint, now_ms: i64) -> Option<String> {
+    let age_ms = now_ms.saturating_sub(point.current_ms?);
+    let limit_ms = i64::try_from(DELETIONS_KNOWN.as_millis()).unwrap_or(i64::MAX);
+    let has_state = point.changelog_offsets.values().any(|offset| *offset > 0);
+    (has_state && age_ms > limit_ms).then(|| {
+        format!(
+            "it is {} h old, and its changelogs forget deletions after {} h",
+            age_ms / 3_600_000,
+            limit_ms / 3_600_000
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_older_than_the_memory_of_its_changelogs_is_not_brought_up_to_date() {
+        let hours = |hours: i64| hours * 3_600_000;
+        let point = |offset, current_ms| CommitPoint {
+            changelog_offsets: [(StoreId::new(0), offset)].into(),
+            current_ms,
+            ..CommitPoint::default()
+        };
+        assert_eq!(too_old(&point(5, Some(hours(100))), hours(122)), None);
+        assert!(too_old(&point(5, Some(hours(100))), hours(124)).is_some_and(|reason| reason.contains("24 h old")));
+        assert_eq!(too_old(&point(0, Some(hours(100))), hours(200)), None, "there is none");
+        assert_eq!(too_old(&point(5, None), hours(200)), None, "just restored, not yet whole");
+        assert_eq!(too_old(&point(5, Some(hours(100))), hours(90)), None, "a clock was set back");
     }
 }

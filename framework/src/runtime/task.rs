@@ -143,8 +143,9 @@ impl Task {
     }
 
     /// Second half of a commit, when the log has it: the local state follows.
-    pub(crate) fn committed(&mut self, production: &Production) -> Result<(), ProcessError> {
+    pub(crate) fn committed(&mut self, production: &Production, now_ms: i64) -> Result<(), ProcessError> {
         let mut point: CommitPoint = self.context.stores().committed().clone();
+        point.current_ms = Some(now_ms);
         for (index, spec) in self.sub_topology.stores.iter().enumerate() {
             let written = spec.changelog.as_ref().and_then(|topic| production.next_offset(topic, self.id.partition));
             if let Some(next) = written {

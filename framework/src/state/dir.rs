@@ -6,6 +6,7 @@
 //!     .lock          held by the instance that uses the directory
 //!     tasks/<task>/  state of a task
 //!     global/        state of the global tables
+//!     damaged/<..>/  what was found damaged last, of each task and of the global tables; nothing reads it
 //! ```
 
 use std::{
@@ -104,6 +105,35 @@ impl StateDir {
         match owner {
             Owner::Task(task) => self.task_dir(task),
             Owner::Global => self.global_dir(),
+        }
+    }
+
+    /// Moves the damaged state of an owner away, for a look at it; it begins anew. Only the last one is kept.
+    ///
+    /// # Errors
+    /// [`StateError::AlreadyOpen`] while it is open, [`StateError::Io`].
+    pub fn set_aside(self: &Arc<Self>, owner: Owner) -> Result<PathBuf, StateError> {
+        let _occupied = self.occupy(owner)?;
+        let (from, folder) = (self.dir_of(owner), self.root.join("damaged"));
+        let to = folder.join(from.file_name().expect("the state of an owner has a folder of its own"));
+        fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
+        if to.try_exists().map_err(io_error("look for", &to))? {
+            fs::remove_dir_all(&to).map_err(io_error("remove", &to))?;
+        }
+        fs::rename(&from, &to).map_err(io_error("move aside", &from))?;
+        Ok(to)
+    }
+
+    /// Removes the state of a task.
+    ///
+    /// # Errors
+    /// [`StateError::AlreadyOpen`] while it is open, [`StateError::Io`].
+    pub fn remove(self: &Arc<Self>, task: TaskId) -> Result<(), StateError> {
+        let _occupied = self.occupy(Owner::Task(task))?;
+        let dir = self.task_dir(task);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(io_error("remove", &dir)),
         }
     }
 

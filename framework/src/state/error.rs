@@ -56,8 +56,8 @@ pub enum StateError {
     },
     /// The database does not open.
     #[error(
-        "the database of {owner} in `{}` does not open: {reason}; if it is damaged, stop the instance, move that \
-         directory aside and start again: the state is then rebuilt from the changelog", .dir.display()
+        "the database of {owner} in `{}` does not open: {reason}; check the disk, its free space and its permissions; if need \
+         be move that directory aside: the state is then rebuilt from the changelog", .dir.display()
     )]
     Open {
         /// Whose state.
@@ -101,4 +101,21 @@ pub enum StateError {
         /// Whose state.
         owner: Owner,
     },
+}
+
+// === impl StateError ===
+
+impl StateError {
+    /// Whether stored bytes are damaged or missing, so that the state has to be rebuilt; else something around it failed (space,
+    /// permissions), and what is stored is good.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { reason, .. } | Self::Database { reason, .. } => {
+                reason.starts_with("Corruption") || reason.contains("No such file or directory")
+            }
+            Self::Format { .. } => true,
+            _ => false,
+        }
+    }
 }

@@ -14,6 +14,8 @@ pub struct CommitPoint {
     /// Per input partition the offset of the next record to process. Those of a standby lag behind its data: it
     /// restores changelogs, which do not tell positions.
     pub positions: BTreeMap<TopicPartition, i64>,
+    /// When the state was last known to be as new as its changelogs, in ms of the wall clock since the epoch.
+    pub current_ms: Option<i64>,
 }
 
 // === impl CommitPoint ===
@@ -23,6 +25,7 @@ impl CommitPoint {
     /// data stays would bring deleted keys back, since a changelog forgets tombstones.
     pub fn advance(&mut self, next: &Self) {
         self.changelog_offsets.extend(&next.changelog_offsets);
+        self.current_ms = next.current_ms.or(self.current_ms);
         for (partition, offset) in &next.positions {
             // Most commits move partitions that are known: no clone of the key then.
             match self.positions.get_mut(partition) {

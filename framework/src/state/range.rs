@@ -1,9 +1,6 @@
 //! Ranges of keys, and the order they are walked in.
 
-use std::{
-    cmp::Ordering,
-    ops::{Bound, RangeBounds},
-};
+use std::ops::{Bound, RangeBounds};
 
 /// The order of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -69,7 +69,6 @@ impl Rocks {
         budget: &MemoryBudget,
     ) -> Result<(Self, CommitPoint), StateError> {
         fs::create_dir_all(&directory).map_err(io_error("create", &directory))?;
-        // Here, before the error goes up, is the place to move a damaged database aside and begin anew from the changelog.
         let failed =
             |error: rocksdb::Error| StateError::Open { owner, dir: directory.clone(), reason: error.into_string() };
         let families: Box<[_]> = specs.iter().map(|spec| spec.persistent.then(|| family_name(spec))).collect();
@@ -173,7 +172,7 @@ impl Rocks {
         });
         let retired = self.retired.iter().map(|(family, offset)| (family.as_str(), *offset));
         let changelogs: Vec<_> = stores.chain(retired).collect();
-        let record = offsets::encode(changelogs.into_iter(), &point.positions);
+        let record = offsets::encode(point.current_ms, changelogs.into_iter(), &point.positions);
         batch.put_cf(self.opened_family(OFFSETS_FAMILY), OFFSETS_KEY, record);
         let bytes = batch.size_in_bytes();
         self.db.write_opt(batch, &self.write_options).map_err(self.failed("write"))?;
@@ -273,6 +272,7 @@ impl Rocks {
         CommitPoint {
             changelog_offsets: self.families.iter().enumerate().filter_map(offset).collect(),
             positions: std::mem::take(&mut stored.positions),
+            current_ms: stored.current_ms,
         }
     }
 

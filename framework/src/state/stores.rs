@@ -74,7 +74,16 @@ impl TaskStores {
 
     fn open_as(settings: &StateSettings, owner: Owner, specs: Arc<[StoreSpec]>) -> Result<Self, StateError> {
         let occupied = settings.dir.as_ref().map(|dir| dir.occupy(owner)).transpose()?;
-        let backend = Arc::new(Backend::open(settings, owner, &specs)?);
+        let backend = match Backend::open(settings, owner, &specs) {
+            Err(error) if error.is_damage() => {
+                let Some(dir) = &settings.dir else { return Err(error) };
+                drop(occupied);
+                let aside = dir.set_aside(owner)?;
+                tracing::error!(%owner, %error, aside = %aside.display(), "the state is damaged: moved aside, to be rebuilt");
+                return Self::open_as(settings, owner, specs);
+            }
+            backend => Arc::new(backend?),
+        };
         let view = Arc::new(TaskView::new(owner, Arc::clone(&specs), Arc::clone(&backend)));
         if backend.rocks().is_some() {
             let view: Weak<TaskView> = Arc::downgrade(&view);

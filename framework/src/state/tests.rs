@@ -49,6 +49,7 @@ fn point(changelogs: &[(StoreId, i64)], position: i64) -> CommitPoint {
     CommitPoint {
         changelog_offsets: changelogs.iter().copied().collect(),
         positions: [(TopicPartition::new("in", TASK.partition), position)].into(),
+        current_ms: None,
     }
 }
 
@@ -274,24 +275,16 @@ fn pages_are_bounded_and_say_whether_more_follows() {
 }
 
 #[test]
-fn a_database_that_does_not_open_is_named() {
+fn a_database_that_cannot_be_made_is_named_and_nothing_is_moved() {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
     let settings = on_disk(state_dir.path());
-    let mut stores = open(&settings, &["a"]).expect("new stores");
-    commit_one(&mut stores, A, b"k", b"1", 1);
-    stores.close().expect("a writable store");
-    let database = settings.dir.as_ref().expect("on disk").task_dir(TASK).join("rocksdb");
-    fs::write(database.join("CURRENT"), "MANIFEST-999999\n").expect("a writable file");
-
-    let message = open(&settings, &["a"]).expect_err("its manifest is gone").to_string();
-    assert!(message.contains("task 0_3") && message.contains(&database.display().to_string()), "{message}");
-    // The failed attempt holds nothing: once the directory is aside, the state is built anew.
-    fs::rename(&database, database.with_extension("aside")).expect("a writable directory");
-    assert_eq!(open(&settings, &["a"]).expect("a new database").committed(), &CommitPoint::default());
+    let in_the_way = settings.dir.as_ref().expect("on disk").task_dir(TASK);
+    fs::write(&in_the_way, "a file").expect("a writable directory");
+    let error = open(&settings, &["a"]).expect_err("there is a file in its place");
+    assert!(error.to_string().contains(in_the_way.to_str().expect("UTF-8")) && !error.is_damage(), "{error}");
+    assert!(in_the_way.exists());
 }
 
-/// Only a writer makes RocksDB flush, and only its own database: without help, tasks that hold the shared memory and fall idle
-/// make a busy one flush with every commit.
 #[test]
 fn idle_tasks_give_their_write_buffers_to_a_busy_one() {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
@@ -318,6 +311,48 @@ fn idle_tasks_give_their_write_buffers_to_a_busy_one() {
     }
     assert_eq!(tables(&busy), 0, "it holds next to nothing");
     drop(idle);
+}
+
+/// However it is damaged: at the open, or in a table that is read later.
+#[test]
+fn a_damaged_database_is_told_or_moved_aside() {
+    let damage = |pattern: &str| {
+        let state_dir = tempfile::tempdir().expect("a temporary directory");
+        let settings = on_disk(state_dir.path());
+        let mut stores = open(&settings, &["a"]).expect("new stores");
+        commit_one(&mut stores, A, b"k", b"v", 1);
+        stores.close().expect("a writable store");
+        let dir = settings.dir.clone().expect("on disk");
+        let files = fs::read_dir(dir.task_dir(TASK).join("rocksdb"))
+            .expect("a database")
+            .map(|file| file.expect("a file").path());
+        let hit: Vec<_> = files.filter(|path| path.to_string_lossy().contains(pattern)).collect();
+        assert!(!hit.is_empty(), "no {pattern}");
+        for path in hit {
+            let mut bytes = fs::read(&path).expect("a readable file");
+            bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+            fs::write(&path, bytes).expect("a writable file");
+        }
+        (state_dir, settings)
+    };
+
+    let (state_dir, settings) = damage("MANIFEST");
+    let mut stores = open(&settings, &["a"]).expect("anew");
+    assert_eq!(stores.committed(), &CommitPoint::default());
+    assert_eq!(read(&mut stores, A, b"k"), None);
+    assert!(state_dir.path().join("app/damaged").join(TASK.to_string()).join("rocksdb").exists());
+    commit_one(&mut stores, A, b"k", b"v", 1);
+
+    let (_state_dir, settings) = damage(".sst");
+    let error = match open(&settings, &["a"]) {
+        Ok(mut stores) if stores.committed() != &CommitPoint::default() => {
+            stores.read(A, b"k", |_| ()).expect_err("damaged")
+        }
+        // Found at the open, and begun anew.
+        Ok(_) => return,
+        Err(error) => error,
+    };
+    assert!(error.is_damage(), "{error}");
 }
 
 #[test]

@@ -58,12 +58,13 @@ impl Worker {
             }
             return Err(Trouble::from(error));
         }
+        let now_ms = self.shared.clock.now_ms();
         let production = self.production.borrow();
         for (id, slot) in &mut self.tasks {
             if let Slot::Running(task) = slot
                 && dirty.contains(id)
             {
-                task.committed(&production).map_err(|error| Trouble::of(*id, error))?;
+                task.committed(&production, now_ms).map_err(|error| Trouble::of(*id, error))?;
             }
         }
         drop(production);

@@ -26,6 +26,8 @@ pub(super) enum Trouble {
     Dropping(LogError),
     /// Commits fail for good: the instance stops.
     Stop(LogError),
+    /// The stored state of a task is damaged: it is rebuilt, the others go back to their last commit.
+    Damaged(TaskId, StateError),
     /// Local state cannot be written: the instance stops.
     State(StateError),
 }
@@ -41,7 +43,7 @@ impl Worker {
         let mut wait = FIRST_RETRY;
         let mut was_away = false;
         loop {
-            was_away |= !matches!(trouble, Trouble::Task(..));
+            was_away |= !matches!(trouble, Trouble::Task(..) | Trouble::Damaged(..));
             let again = match trouble {
                 Trouble::Task(id, error) => self.rewind().and_then(|()| self.fail_task(id, &error)),
                 Trouble::Rewind(ref error) => {
@@ -52,6 +54,10 @@ impl Worker {
                 Trouble::Clients(ref error) => {
                     tracing::warn!(worker = self.index, %error, "going back to the last commit with new clients");
                     self.reopen()
+                }
+                Trouble::Damaged(id, ref error) => {
+                    tracing::error!(task = %id, %error, "going back to the last commit");
+                    self.rebuild_task(id).and_then(|()| self.rewind())
                 }
                 Trouble::Dropping(_) => self.drop_all(),
                 Trouble::State(error) => return Err(ProcessError::State(error)),
@@ -132,6 +138,7 @@ impl Trouble {
                 error @ (LogError::RecordRefused { .. } | LogError::UnknownTopic { .. } | LogError::Refused { .. }),
             ) => Self::Task(task, ProcessError::Log(error)),
             ProcessError::Log(error) => Self::from(error),
+            ProcessError::State(error) if error.is_damage() => Self::Damaged(task, error),
             ProcessError::State(error) => Self::State(error),
             error => Self::Task(task, error),
         }

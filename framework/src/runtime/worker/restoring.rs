@@ -35,7 +35,7 @@ impl Worker {
                     && restoring.restore.wants(batch.source())
                 {
                     let Restoring { stores, restore } = &mut **restoring;
-                    restore.apply(stores, batch).map_err(Trouble::State)?;
+                    restore.apply(stores, batch).map_err(|error| Trouble::of(*id, error.into()))?;
                     let restored = self.shared.metrics.restore_records.with_label_values(&[&id.to_string()]);
                     restored.inc_by(batch.len() as u64);
                 }

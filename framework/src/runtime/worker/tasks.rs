@@ -9,10 +9,10 @@ use crate::{
     processor::{Context, ProcessError},
     runtime::{
         Report,
-        restore::Restore,
+        restore::{Begun, Restore},
         task::{Input, Task},
     },
-    state::{CommitPoint, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, Owner, StoreId, TaskId, TaskStores},
 };
 
 // === impl Worker ===
@@ -24,21 +24,59 @@ impl Worker {
         for counter in [&metrics.task_records, &metrics.task_errors, &metrics.restore_records] {
             counter.with_label_values(&[&name]).inc_by(0);
         }
-        let specs = Arc::clone(&self.shared.sub_topology(id).stores);
-        let stores = TaskStores::open(&self.shared.state, id, specs)?;
+        let stores = self.open_stores(id)?;
         self.begin_restore(id, stores)
+    }
+
+    fn open_stores(&self, id: TaskId) -> Result<TaskStores, ProcessError> {
+        let specs = Arc::clone(&self.shared.sub_topology(id).stores);
+        Ok(TaskStores::open(&self.shared.state, id, specs)?)
     }
 
     pub(super) fn begin_restore(&mut self, id: TaskId, stores: TaskStores) -> Result<(), ProcessError> {
         let sub_topology = self.shared.sub_topology(id);
-        let restore =
-            Restore::begin(&stores, &sub_topology.stores, id.partition, &mut *self.restorer, &mut *self.watermarks)?;
+        let now_ms = self.shared.clock.now_ms();
+        let Self { restorer, watermarks, .. } = self;
+        let mut begin = |stores: &TaskStores| {
+            Restore::begin(stores, &sub_topology.stores, id.partition, &mut **restorer, &mut **watermarks, now_ms)
+        };
+        let (stores, restore) = match begin(&stores)? {
+            Begun::Restore(restore) => (stores, restore),
+            Begun::Rebuild(reason) => {
+                tracing::warn!(task = %id, reason, "the stored state is given up, and rebuilt from the changelogs");
+                self.shared.hosted.remove(id);
+                drop(stores);
+                if let Some(dir) = &self.shared.state.dir {
+                    dir.remove(id)?;
+                }
+                let stores = TaskStores::open(&self.shared.state, id, Arc::clone(&sub_topology.stores))?;
+                match begin(&stores)? {
+                    Begun::Restore(restore) => (stores, restore),
+                    Begun::Rebuild(reason) => {
+                        let what = format!("restoring task {id} from the beginning");
+                        return Err(ProcessError::Log(LogError::Refused { what, reason }));
+                    }
+                }
+            }
+        };
         if self.shared.hosted.restoring(id, stores.view()) && !restore.is_done() {
             tracing::info!(task = %id, records = restore.remaining(), "restore begins");
             self.report(Report::Restoring { task: id });
         }
         self.tasks.insert(id, Slot::Restoring(Box::new(Restoring { stores, restore })));
         Ok(())
+    }
+
+    /// Moves the damaged state of a task aside, and begins to rebuild it.
+    pub(super) fn rebuild_task(&mut self, id: TaskId) -> Result<(), Trouble> {
+        self.shared.hosted.remove(id);
+        drop(self.detach(id));
+        if let Some(dir) = &self.shared.state.dir {
+            let aside = dir.set_aside(Owner::Task(id)).map_err(Trouble::State)?;
+            tracing::error!(task = %id, aside = %aside.display(), "the state is damaged: moved aside, to be rebuilt");
+        }
+        let opened = self.open_task(id);
+        self.began(id, opened)
     }
 
     /// A task that could not begin because the log is away is tried again; one that cannot begin at all has failed.
@@ -91,7 +129,9 @@ impl Worker {
         let processors = processors.expect("the control thread starts only tasks of this topology");
         let Some(Slot::Restoring(restoring)) = self.tasks.remove(&id) else { return Ok(()) };
         let Restoring { mut stores, restore } = *restoring;
-        stores.commit(&CommitPoint { changelog_offsets: restore.empty().clone(), ..CommitPoint::default() })?;
+        let current_ms = Some(self.shared.clock.now_ms());
+        let changelog_offsets = restore.empty().clone();
+        stores.commit(&CommitPoint { changelog_offsets, current_ms, ..CommitPoint::default() })?;
         if restore.restored() > 0 {
             tracing::info!(task = %id, records = restore.restored(), "restored");
         }
@@ -110,7 +150,12 @@ impl Worker {
     pub(super) fn close_task(&mut self, id: TaskId) -> Result<Option<BTreeMap<StoreId, i64>>, Trouble> {
         self.shared.hosted.remove(id);
         self.waiting.remove(&id);
-        let Some(stores) = self.detach(id) else { return Ok(None) };
+        let was_running = matches!(self.tasks.get(&id), Some(Slot::Running(_)));
+        let Some(mut stores) = self.detach(id) else { return Ok(None) };
+        if was_running {
+            let current_ms = Some(self.shared.clock.now_ms());
+            stores.commit(&CommitPoint { current_ms, ..CommitPoint::default() }).map_err(Trouble::State)?;
+        }
         let (metrics, name) = (&self.shared.metrics, id.to_string());
         let gauges = [
             &metrics.restore_remaining,

@@ -1,33 +1,37 @@
 //! How offsets lie in the database: one record, so that a read of it is of one commit.
 //!
 //! ```text
-//! record     version (1 byte, 1), count, changelog.., count, position..
+//! record     version (1 byte, 2), time, count, changelog.., count, position..
 //! changelog  text (column family of the store), offset
 //! position   text (topic), partition, offset
 //! text       count of bytes, UTF-8
 //! ```
-//! Counts, partitions and offsets are LEB128.
+//! Counts, partitions, offsets and the time (ms since the epoch, 0: none) are LEB128.
 
 use std::collections::BTreeMap;
 
 use crate::log::TopicPartition;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Offsets as they are stored: stores by their column family, since a store's index changes with the topology.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct StoredOffsets {
+    /// See [`CommitPoint::current_ms`](crate::state::CommitPoint::current_ms).
+    pub(super) current_ms: Option<i64>,
     pub(super) changelogs: BTreeMap<String, i64>,
     pub(super) positions: BTreeMap<TopicPartition, i64>,
 }
 
 /// Writes the record.
 pub(super) fn encode<'a>(
+    current_ms: Option<i64>,
     changelogs: impl ExactSizeIterator<Item = (&'a str, i64)>,
     positions: &BTreeMap<TopicPartition, i64>,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 * (changelogs.len() + positions.len()) + 3);
     out.push(VERSION);
+    put_number(&mut out, current_ms.unwrap_or(0).cast_unsigned());
     put_count(&mut out, changelogs.len());
     for (family, offset) in changelogs {
         put_text(&mut out, family);
@@ -52,7 +56,8 @@ pub(super) fn decode(record: &[u8]) -> Result<StoredOffsets, String> {
 }
 
 fn decode_fields(mut rest: &[u8]) -> Option<StoredOffsets> {
-    let mut offsets = StoredOffsets::default();
+    let current_ms = Some(take_number(&mut rest)?.cast_signed()).filter(|ms| *ms != 0);
+    let mut offsets = StoredOffsets { current_ms, ..StoredOffsets::default() };
     for _ in 0..take_number(&mut rest)? {
         let family = take_text(&mut rest)?.to_owned();
         offsets.changelogs.insert(family, take_number(&mut rest)?.cast_signed());
@@ -115,33 +120,39 @@ mod tests {
     use super::*;
 
     fn encode_stored(offsets: &StoredOffsets) -> Vec<u8> {
-        encode(offsets.changelogs.iter().map(|(family, offset)| (family.as_str(), *offset)), &offsets.positions)
+        encode(
+            offsets.current_ms,
+            offsets.changelogs.iter().map(|(family, offset)| (family.as_str(), *offset)),
+            &offsets.positions,
+        )
     }
 
     #[test]
     fn the_record_is_what_its_description_says() {
         let offsets = StoredOffsets {
+            current_ms: Some(300),
             changelogs: BTreeMap::from([("kv:a".to_owned(), 300)]),
             positions: BTreeMap::from([(TopicPartition::new("in", 2), 5)]),
         };
-        assert_eq!(encode_stored(&offsets), b"\x01\x01\x04kv:a\xac\x02\x01\x02in\x02\x05");
+        assert_eq!(encode_stored(&offsets), b"\x02\xac\x02\x01\x04kv:a\xac\x02\x01\x02in\x02\x05");
     }
 
     #[test]
     fn a_record_of_another_version_is_refused_by_its_number() {
-        assert!(decode(&[2, 0, 0]).expect_err("a later version").contains("version is 2"));
+        assert!(decode(&[3, 0, 0, 0]).expect_err("a later version").contains("version is 3"));
         assert!(decode(&[]).is_err());
-        assert!(decode(&[1, 0, 0, 0]).is_err(), "bytes behind the end");
+        assert!(decode(&[2, 0, 0, 0, 0]).is_err(), "bytes behind the end");
     }
 
     proptest! {
         #[test]
         fn is_read_as_written_and_never_when_cut(
+            current_ms in prop::option::of(1..i64::MAX),
             changelogs in prop::collection::btree_map(".{0,12}", any::<i64>(), 0..4),
             positions in prop::collection::btree_map((".{0,12}", any::<i32>()), any::<i64>(), 0..4),
         ) {
             let positions = positions.into_iter().map(|((t, p), o)| (TopicPartition::new(t, p), o)).collect();
-            let offsets = StoredOffsets { changelogs, positions };
+            let offsets = StoredOffsets { current_ms, changelogs, positions };
             let record = encode_stored(&offsets);
             prop_assert_eq!(decode(&record), Ok(offsets));
             for len in 0..record.len() {

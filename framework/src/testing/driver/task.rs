@@ -72,6 +72,7 @@ impl DriverTask {
         stores.commit(&CommitPoint {
             changelog_offsets: self.changelogs.clone(),
             positions: BTreeMap::from([(TopicPartition::new(Arc::clone(&record.topic), 0), offset + 1)]),
+            current_ms: None,
         })
     }
 }
