@@ -32,7 +32,7 @@ pub struct Config {
     /// How long the state of a task stays on disk that is not hosted here any more. Default 10 min.
     /// `MILLPOND_STATE_CLEANUP_DELAY_MS`.
     pub state_cleanup_delay: Duration,
-    /// Bytes of block cache and write buffers of all stores together. Default 256 MiB. `MILLPOND_STATE_MEMORY_BYTES`.
+    /// Bytes of all stores together: rows at hand, block cache and write buffers. Default 256 MiB. `MILLPOND_STATE_MEMORY_BYTES`.
     pub state_memory_bytes: usize,
     /// Bytes that all tasks of one worker may hold uncommitted before it commits early. Default 64 MiB.
     /// `MILLPOND_UNCOMMITTED_BYTES`.

@@ -16,15 +16,18 @@ const DEFAULT_BYTES: usize = 256 << 20;
 /// Below this, RocksDB would flush and evict with every few records.
 const MIN_BYTES: usize = 2 << 20;
 
-/// The memory of all RocksDB databases of a process: one block cache (blocks, indexes, filters) to which the write
-/// buffers are charged. So tasks can come and go without the sum growing. Clones share the same memory.
+/// The memory of all stores of a process. A quarter is for rows at hand, shared evenly by the open tasks. The rest is RocksDB's: one
+/// block cache (blocks, indexes, filters) to which the write buffers are charged. So tasks can come and go without the sum
+/// growing. Clones share the same memory.
 ///
-/// Write buffers have half of it. When three quarters of that half are filled, the database that holds most is flushed,
+/// Write buffers have half of RocksDB's part. When three quarters of that half are filled, the database that holds most is flushed,
 /// whoever writes. RocksDB's own limit, at seven eighths, flushes the database that is written to: alone it would make a
 /// busy task flush with every commit once idle ones hold the memory.
 #[derive(Clone)]
 pub struct MemoryBudget {
+    /// RocksDB's part.
     bytes: usize,
+    rows_bytes: usize,
     pub(super) cache: Cache,
     pub(super) write_buffers: WriteBufferManager,
     databases: Arc<Databases>,
@@ -56,23 +59,24 @@ impl MemoryBudget {
     /// it for a moment.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        let bytes = bytes.max(MIN_BYTES);
+        let rows_bytes = bytes.max(MIN_BYTES) / 4;
+        let bytes = bytes.max(MIN_BYTES) - rows_bytes;
         let cache = Cache::new_lru_cache(bytes);
         // No stalls: a stalled writer waits for memory that may belong to a database nobody writes to, and only writers
         // trigger flushes, so that all of them could wait forever.
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 2, false, cache.clone());
-        Self { bytes, cache, write_buffers, databases: Arc::default() }
+        Self { bytes, rows_bytes, cache, write_buffers, databases: Arc::default() }
     }
 
-    /// The limit in bytes.
+    /// The limit of RocksDB's part, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that a task may use for rows at hand: an equal part of a quarter of the limit for each.
+    /// Bytes that a task may use for rows at hand.
     pub(in crate::state) fn rows_share(&self) -> usize {
-        self.bytes / 4 / self.databases.count.load(Ordering::Relaxed).max(1)
+        self.rows_bytes / self.databases.count.load(Ordering::Relaxed).max(1)
     }
 
     /// Bytes in use now: cached blocks and write buffers.

@@ -143,6 +143,7 @@ pub(super) fn recreate(log: &dyn Log, topic: &str, partitions: i32) -> anyhow::R
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    let config = BTreeMap::new();
+    // The records are dated 2023: the broker's default retention would delete them while they are read.
+    let config = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
     Ok(admin.create_topics(&[NewTopic { name: topic.into(), partitions, replication_factor: None, config }])?)
 }
