@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, process::Stdio, sync::Arc, time::Duration};
 use anyhow::{Context as _, ensure};
 use integration_tests::{
     broker::Broker,
+    job::{feed, feed_tables},
     service::{APPLICATION, Instance, until},
 };
 use millpond::log::{
@@ -93,6 +94,38 @@ async fn a_record_that_cannot_be_read_stops_its_task_alone_and_is_not_skipped() 
     ensure!(status == 404 && body["code"] == "NotFound", "{status} {body}");
     let position = committed(&log, &["flights-2", "flights-3"]).await?;
     ensure!(position.iter().all(|offset| offset.is_none_or(|offset| offset == 0)), "committed: {position:?}");
+    Ok(())
+}
+
+/// A changelog takes no record of that size: only its tasks stop, those beside them on the same worker go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_the_broker_refuses_stops_its_task_alone() -> anyhow::Result<()> {
+    let broker = Broker::private()?;
+    let folder = tempfile::tempdir()?;
+    let log = log(broker.bootstrap())?;
+    feed_tables(broker.bootstrap())?;
+    let config =
+        [("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime"), ("max.message.bytes", "100")];
+    let tiny = NewTopic {
+        name: format!("{APPLICATION}-flights-per-day-changelog"),
+        partitions: 6,
+        replication_factor: None,
+        config: config.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    };
+    log.admin()?.create_topics(&[tiny])?;
+    let mut instance = Instance::new("a", broker.bootstrap(), folder.path())?;
+    instance.start()?;
+    instance.ready(PATIENCE).await?;
+    let mut feeding = feed(broker.bootstrap(), &["--only", "flights", "--months", "1"])?.spawn()?;
+    ensure!(tokio::task::spawn_blocking(move || feeding.wait()).await??.success(), "the flights were not fed");
+    until("the tasks of that store fail, by name, and the others are right", PATIENCE, async || {
+        let (_, ready) = instance.get("/readyz").await?;
+        let (status, body) = instance.get("/stores/delays-by-carrier/keys/UA").await?;
+        Ok(ready.to_string().contains("flights-per-day-changelog") && status == 200 && body["value"]["flights"] == 4637)
+    })
+    .await?;
+    let (live, _) = instance.get("/livez").await?;
+    ensure!(live == 200, "the instance goes on");
     Ok(())
 }
 

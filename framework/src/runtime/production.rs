@@ -86,6 +86,8 @@ impl Production {
                     producer.begin()?;
                     *open = true;
                 }
+                // First, so that a record that is refused is told as such: behind it every call says only that the transaction must end.
+                producer.flush(self.timeout)?;
                 // A stale epoch: the tasks may have moved, but the producer is still good.
                 let metadata = group.metadata(epoch).map_err(|error| match error {
                     LogError::Fenced { reason } => LogError::Abortable { reason },

@@ -53,6 +53,8 @@ pub(crate) struct Worker {
     waiting: BTreeMap<TaskId, Duration>,
     /// When to ask next for committed positions, after that failed.
     next_run: Duration,
+    /// Tasks among which one has written a record that the log refuses. They go on one at a time, the first first.
+    suspects: BTreeSet<TaskId>,
     /// Commits that failed in a row.
     failed_commits: u32,
     /// Which queue of which task reads a partition.
@@ -98,6 +100,7 @@ impl Worker {
             failed: BTreeSet::new(),
             waiting: BTreeMap::new(),
             next_run: Duration::ZERO,
+            suspects: BTreeSet::new(),
             failed_commits: 0,
             sources: HashMap::new(),
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,

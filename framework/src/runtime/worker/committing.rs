@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Slot, Worker, recovery::Trouble};
-use crate::{log::LogError, runtime::Report};
+use crate::{log::LogError, processor::ProcessError, runtime::Report, state::TaskId};
 
 /// How often the positions of idle tasks are committed again. The group subscribes to none of their topics, so the broker forgets
 /// positions that are older than `offsets.retention.minutes` (7 days by default).
@@ -45,6 +45,8 @@ impl Worker {
             }
         }
         if positions.is_empty() {
+            // The suspect has nothing to do.
+            self.suspects.pop_first();
             return Ok(Committed::Everything);
         }
         let result = self.production.borrow_mut().commit(&positions, &*self.shared.group, &epoch);
@@ -52,6 +54,9 @@ impl Worker {
             let outcome = if matches!(error, LogError::Abortable { .. }) { "aborted" } else { "failed" };
             self.shared.metrics.commits.with_label_values(&[outcome]).inc();
             self.failed_commits += 1;
+            if matches!(error, LogError::RecordRefused { .. }) {
+                return Err(self.refused(dirty, error));
+            }
             // The same work fails again and again, and not because the log is away: going on would hide it.
             if self.failed_commits >= FAILED_COMMITS && !error.is_retriable() {
                 return Err(Trouble::Stop(error));
@@ -68,6 +73,7 @@ impl Worker {
             }
         }
         drop(production);
+        self.suspects.retain(|task| !dirty.contains(task));
         for task in dirty {
             if self.failed.remove(&task) {
                 self.report(Report::Recovered { task });
@@ -80,6 +86,22 @@ impl Worker {
         self.shared.metrics.commits.with_label_values(&["ok"]).inc();
         self.shared.metrics.commit_duration.observe((self.shared.clock.monotonic() - started).as_secs_f64());
         Ok(Committed::Everything)
+    }
+
+    /// A record was refused when it was delivered: whose it was is known if only one task had anything to commit. Else the tasks go on
+    /// one at a time until it is known.
+    fn refused(&mut self, dirty: BTreeSet<TaskId>, error: LogError) -> Trouble {
+        match (dirty.len(), dirty.first()) {
+            (1, Some(task)) => {
+                self.suspects.remove(task);
+                Trouble::Task(*task, ProcessError::Log(error))
+            }
+            _ => {
+                tracing::warn!(worker = self.index, %error, tasks = dirty.len(), "looking for the task whose record it is");
+                self.suspects = dirty;
+                Trouble::Rewind(error)
+            }
+        }
     }
 
     /// The commit before something is given away. If there is none now, all goes back to the last one: nothing of what is given away may

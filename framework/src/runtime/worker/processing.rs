@@ -56,8 +56,12 @@ impl Worker {
     pub(super) fn process(&mut self) -> Result<bool, Trouble> {
         let resume_below = self.shared.settings.buffered_records / 2;
         let mut more = false;
+        let suspect = self.suspects.first().copied();
         for (id, slot) in &mut self.tasks {
             let Slot::Running(task) = slot else { continue };
+            if suspect.is_some_and(|suspect| suspect != *id) {
+                continue;
+            }
             let ran = task.run(&*self.shared.clock).map_err(|error| Trouble::of(*id, error))?;
             self.shared.mark_progress(self.index);
             if !self.failed.is_empty() && task.is_caught_up() && self.failed.remove(id) {

@@ -150,6 +150,7 @@ impl Worker {
     pub(super) fn close_task(&mut self, id: TaskId) -> Result<Option<BTreeMap<StoreId, i64>>, Trouble> {
         self.shared.hosted.remove(id);
         self.waiting.remove(&id);
+        self.suspects.remove(&id);
         let was_running = matches!(self.tasks.get(&id), Some(Slot::Running(_)));
         let Some(mut stores) = self.detach(id) else { return Ok(None) };
         if was_running {
