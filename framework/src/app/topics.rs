@@ -96,6 +96,9 @@ pub(crate) fn ensure(admin: &mut dyn Admin, wanted: &[NewTopic], clock: &dyn Clo
     if wrong.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(wrong)) }
 }
 
+/// For how long a compacted topic has to remember that a key was deleted: a day, which is also Kafka's default.
+const DELETE_RETENTION_MS: i64 = 86_400_000;
+
 /// What differs between a topic as it should be and as it is. Only settings that were asked for count.
 fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, String>) -> Vec<Mismatch> {
     let differ = |setting: &str, expected: &str, found: &str| Mismatch {
@@ -107,6 +110,13 @@ fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, Stri
     let mut wrong = Vec::new();
     if partitions != wanted.partitions {
         wrong.push(differ("partitions", &wanted.partitions.to_string(), &partitions.to_string()));
+    }
+    // State that was away is brought up to date only while its changelog remembers deletions.
+    if wanted.config.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
+        && let Some(found) = config.get("delete.retention.ms")
+        && found.parse::<i64>().is_ok_and(|ms| ms < DELETE_RETENTION_MS)
+    {
+        wrong.push(differ("delete.retention.ms", &format!("{DELETE_RETENTION_MS} or more"), found));
     }
     for (setting, expected) in &wanted.config {
         // Sizes and times may be tuned by the operator; how records are cleaned up and stamped may not.
@@ -146,6 +156,16 @@ mod tests {
     fn an_order_or_a_tuned_size_is_no_mismatch() {
         let config = [("cleanup.policy", "delete,compact"), ("segment.bytes", "2")];
         assert_eq!(mismatches(&topic(), 6, &config.map(|(n, v)| (n.to_owned(), v.to_owned())).into()), []);
+    }
+
+    #[test]
+    fn a_changelog_that_forgets_deletions_too_soon_does_not_fit() {
+        let config = |ms: &str| {
+            let settings = [("cleanup.policy", "compact,delete"), ("delete.retention.ms", ms)];
+            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        };
+        assert_eq!(mismatches(&topic(), 6, &config("86400000")), []);
+        assert_eq!(mismatches(&topic(), 6, &config("3600000"))[0].setting, "delete.retention.ms");
     }
 
     #[test]

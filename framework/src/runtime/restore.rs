@@ -35,8 +35,8 @@ struct Changelog {
     end: i64,
 }
 
-/// For how long a changelog says that a key was deleted: `delete.retention.ms` as the topics are created with, less an hour. State that
-/// is older may hold keys whose deletion it would never hear of.
+/// For how long a changelog says that a key was deleted: the least `delete.retention.ms` that is taken, less an hour. State that is
+/// older may hold keys whose deletion it would never hear of.
 const DELETIONS_KNOWN: Duration = Duration::from_secs(23 * 3600);
 
 // === impl Restore ===

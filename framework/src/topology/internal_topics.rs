@@ -18,9 +18,6 @@ pub struct InternalTopic {
 /// Bytes of a segment of a repartition topic: small, so that what was processed is deleted soon.
 const REPARTITION_SEGMENT_BYTES: &str = "52428800";
 
-/// For how long a changelog remembers that a key was deleted: a day. State that was away for longer is rebuilt.
-const DELETE_RETENTION_MS: &str = "86400000";
-
 // === impl InternalTopic ===
 
 impl InternalTopic {
@@ -33,11 +30,7 @@ impl InternalTopic {
     /// The changelog of a store.
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
-            StoreKind::TimestampedKeyValue => Self::new(
-                name,
-                partitions,
-                &[("cleanup.policy", "compact"), ("delete.retention.ms", DELETE_RETENTION_MS)],
-            ),
+            StoreKind::TimestampedKeyValue => Self::new(name, partitions, &[("cleanup.policy", "compact")]),
         }
     }
 
