@@ -31,7 +31,7 @@ pub use self::{
     topics::{Mismatch, TopicsError},
 };
 use crate::{
-    config::{Config, Guarantee},
+    config::{Config, Guarantee, MemoryShares},
     log::{
         Log,
         kafka::{KafkaLog, KafkaOptions},
@@ -127,7 +127,13 @@ impl App {
         let resolved = Arc::new(topology.resolve(&application_id));
         let instance_id = config.instance_id.clone();
         let status = Arc::new(Status::new(&instance_id.as_str().into()));
-        let serving = Arc::new(InstanceServing::new(&resolved, &instance_id, metrics.clone(), Arc::clone(&status)));
+        let serving = Arc::new(InstanceServing::new(
+            &resolved,
+            &instance_id,
+            metrics.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&status),
+        ));
 
         let listener =
             TcpListener::bind(config.http).await.map_err(|source| AppError::Listen { address: config.http, source })?;
@@ -171,10 +177,13 @@ fn connect(log: Option<Arc<dyn Log>>, config: &Config) -> Result<Arc<dyn Log>, A
     match log {
         Some(log) => Ok(log),
         None => {
+            let shares = start::shares(config);
             let options = KafkaOptions {
                 bootstrap: config.bootstrap.clone(),
                 client_id: config.instance_id.clone(),
                 properties: config.kafka.clone(),
+                fetched_bytes: shares.fetched,
+                sending_bytes: shares.sending,
                 ..KafkaOptions::default()
             };
             Ok(Arc::new(KafkaLog::connect(options)?))
@@ -187,6 +196,11 @@ fn check(config: &Config) -> Result<(), AppError> {
     check_name("the instance id", &config.instance_id)?;
     if config.threads == 0 {
         return wrong("the number of threads", "is 0: at least one has to work");
+    }
+    let least = MemoryShares::least(config.threads);
+    if config.memory_bytes < least {
+        let problem = format!("is {}: {} threads need {least} at the least", config.memory_bytes, config.threads);
+        return wrong("memory_bytes", &problem);
     }
     if config.guarantee == Guarantee::ExactlyOnce && config.transaction_timeout <= config.commit_interval {
         return wrong(

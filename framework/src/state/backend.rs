@@ -152,6 +152,14 @@ impl Backend {
 // === impl BackendRows ===
 
 impl BackendRows {
+    /// Memory in use, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let in_memory = |write: &MemoryWrite| {
+            size_of::<MemoryWrite>() + write.key.len() + write.row.as_ref().map_or(0, |row| row.len())
+        };
+        self.to_rocks.as_ref().map_or(0, RocksRows::bytes) + self.to_memory.iter().map(in_memory).sum::<usize>()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.to_memory.is_empty() && self.to_rocks.as_ref().is_none_or(RocksRows::is_empty)
     }

@@ -317,6 +317,10 @@ impl RocksRows {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        if self.is_empty() { 0 } else { self.0.size_in_bytes() }
+    }
 }
 
 impl std::fmt::Debug for RocksRows {

@@ -191,7 +191,13 @@ impl TaskStores {
     /// Memory of uncommitted writes, frozen ones included, in bytes.
     #[must_use]
     pub fn uncommitted_bytes(&self) -> usize {
-        self.overlay.uncommitted_bytes()
+        self.overlay.uncommitted_bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
+    }
+
+    /// Memory of the rows at hand, uncommitted ones included, in bytes.
+    #[must_use]
+    pub fn bytes_at_hand(&self) -> usize {
+        self.overlay.bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
     }
 
     /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next. Hands the last write of each key

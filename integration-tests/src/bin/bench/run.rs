@@ -183,7 +183,7 @@ impl Run {
                 Mode::Eos => Guarantee::ExactlyOnce,
                 Mode::Alo => Guarantee::AtLeastOnce,
             },
-            ..Config::default()
+            ..Config::from_env()?
         })
     }
 
