@@ -15,6 +15,9 @@ pub struct InternalTopic {
     pub config: BTreeMap<String, String>,
 }
 
+/// How long a topic keeps records, in ms.
+const RETENTION: &str = "retention.ms";
+
 /// Bytes of a segment of a repartition topic: small, so that what was processed is deleted soon.
 const REPARTITION_SEGMENT_BYTES: &str = "52428800";
 
@@ -23,7 +26,7 @@ const REPARTITION_SEGMENT_BYTES: &str = "52428800";
 impl InternalTopic {
     /// A repartition topic. Its records are deleted by the application when they are processed, never by age.
     pub(super) fn repartition(name: Arc<str>, partitions: i32) -> Self {
-        let own = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("segment.bytes", REPARTITION_SEGMENT_BYTES)];
+        let own = [("cleanup.policy", "delete"), (RETENTION, "-1"), ("segment.bytes", REPARTITION_SEGMENT_BYTES)];
         Self::new(name, partitions, &own)
     }
 
@@ -31,6 +34,10 @@ impl InternalTopic {
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
             StoreKind::TimestampedKeyValue => Self::new(name, partitions, &[("cleanup.policy", "compact")]),
+            StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
+                let retention_ms = retention.retention_ms.to_string();
+                Self::new(name, partitions, &[("cleanup.policy", "compact,delete"), (RETENTION, &retention_ms)])
+            }
         }
     }
 

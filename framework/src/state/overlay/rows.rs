@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 
 use super::{Entry, Intervals};
-use crate::state::range::{Direction, KeyRange};
+use crate::state::{
+    range::{Direction, KeyRange},
+    timed::Layout,
+};
 
 /// Slots that are looked at, at most, to make room for one row.
 const STEPS: usize = 32;
@@ -26,6 +29,16 @@ pub(super) struct Rows {
     hand: usize,
     /// Buffers of the slots and keys of `order`.
     buffer_bytes: usize,
+    /// When rows belong to a time.
+    recent: Option<Recent>,
+}
+
+/// What is known of the rows that are not at hand.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    layout: Layout,
+    /// All rows of this time and later are at hand.
+    from: i64,
 }
 
 /// A row. Key and value lie in one buffer, which is used again when the value, or the row, changes.
@@ -55,6 +68,25 @@ const SLOT_BYTES: usize = size_of::<Slot>() + 2 * size_of::<u32>();
 // === impl Rows ===
 
 impl Rows {
+    /// Without any row.
+    pub(super) fn new(layout: Option<Layout>) -> Self {
+        Self { recent: layout.map(|layout| Recent { layout, from: i64::MAX }), ..Self::default() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.recent.map(|recent| recent.layout));
+    }
+
+    pub(super) fn has_all_since(&mut self, time: i64) {
+        if let Some(recent) = &mut self.recent {
+            recent.from = time;
+        }
+    }
+
+    pub(super) fn has_all_of(&self, time: i64) -> bool {
+        self.recent.is_some_and(|recent| recent.from <= time)
+    }
+
     /// Memory in use, in bytes.
     pub(super) fn bytes(&self) -> usize {
         (self.slots.len() - self.free.len()) * SLOT_BYTES + self.buffer_bytes
@@ -238,6 +270,11 @@ impl Rows {
             if stays || std::mem::take(&mut slot.asked_for) {
                 continue;
             }
+            if let Some(recent) = &mut self.recent
+                && slot.state == State::Present
+            {
+                recent.gives_up(slot.key());
+            }
             let (hash, number) = (hasher(slot.key()), self.hand as u32);
             slot.state = State::Free;
             let entry = self.table.find_entry(hash, |other| *other == number);
@@ -245,6 +282,16 @@ impl Rows {
             return Some(number);
         }
         None
+    }
+}
+
+// === impl Recent ===
+
+impl Recent {
+    /// The row of this key is not at hand any more.
+    fn gives_up(&mut self, key: &[u8]) {
+        let time = self.layout.time_of(Layout::logged(key)).unwrap_or(i64::MAX);
+        self.from = self.from.max(time.saturating_add(1));
     }
 }
 
