@@ -318,7 +318,7 @@ impl TaskStores {
         let (mut without_key, stored) = (0, &mut self.keys.0);
         for record in records.iter() {
             let key = match (record.key, layout) {
-                (Some(key), Some(layout)) => layout.put_logged(stored, key).map(|_| stored.as_slice()),
+                (Some(key), Some(layout)) => layout.put_logged(stored, key).map(|()| stored.as_slice()),
                 (key, _) => key,
             };
             let Some(key) = key else {

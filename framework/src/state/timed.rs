@@ -17,6 +17,10 @@ use super::{Direction, Retention, StoreId, StoreKind, formats};
 /// The stream time of a store that was never written to.
 pub(super) const NO_STREAM_TIME: i64 = -1;
 
+/// Where a store keeps up to which time its windows were closed and passed on: behind all buckets. As it is logged (`closed`) it is
+/// too short for the key of a row.
+pub(super) const CLOSED_KEY: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xffclosed";
+
 /// Bytes of the bucket.
 const BUCKET_BYTES: usize = 8;
 
@@ -117,13 +121,28 @@ impl Layout {
         }
     }
 
-    /// Writes the key on disk of a key as it is logged, and gives its time; `None` when it is not of this form.
-    pub(super) fn put_logged(self, out: &mut Vec<u8>, logged: &[u8]) -> Option<i64> {
-        let time = self.time_of(logged)?;
+    /// Writes the key on disk of a key as it is logged; `None` when it is not one of such a store.
+    pub(super) fn put_logged(self, out: &mut Vec<u8>, logged: &[u8]) -> Option<()> {
         out.clear();
-        out.extend_from_slice(&self.bucket_of(time));
+        if logged == Self::logged(CLOSED_KEY) {
+            out.extend_from_slice(CLOSED_KEY);
+            return Some(());
+        }
+        out.extend_from_slice(&self.bucket_of(self.time_of(logged)?));
         out.extend_from_slice(logged);
-        Some(time)
+        Some(())
+    }
+
+    /// Writes the key on disk of a key as the store's format of keys says: without the sequence number. Gives its time; `None` when
+    /// it is not of this form.
+    pub(super) fn put_formatted(self, out: &mut Vec<u8>, formatted: &[u8]) -> Option<i64> {
+        if self.sessions {
+            self.put_logged(out, formatted)?;
+            return self.time_of(formatted);
+        }
+        let (key, start_ms) = formatted.split_last_chunk().map(|(key, start)| (key, i64::from_be_bytes(*start)))?;
+        self.put_key(out, TimedKey::window(key, start_ms));
+        Some(start_ms)
     }
 
     /// The key as it is logged, of one on disk.
@@ -191,6 +210,17 @@ impl Visible {
     pub(super) fn bounds(self) -> ([u8; BUCKET_BYTES], [u8; BUCKET_BYTES]) {
         let behind = self.layout.bucket(self.to).saturating_add(1);
         (bucket_bytes(self.layout.bucket(self.from)), bucket_bytes(behind))
+    }
+
+    /// A key as the store's format of keys says.
+    pub(super) fn formatted(self, key: TimedKey<'_>) -> Vec<u8> {
+        let mut formatted = key.key.to_vec();
+        if self.layout.sessions {
+            formats::put_session_suffix(&mut formatted, key.start_ms, key.end_ms);
+        } else {
+            formatted.extend_from_slice(&key.start_ms.to_be_bytes());
+        }
+        formatted
     }
 
     /// The key of a row, when it is among them.

@@ -72,8 +72,8 @@ impl TaskView {
         &self.specs
     }
 
-    /// The value of a key and its timestamp in ms since the epoch. Rows of windows and sessions are looked up by their keys as they
-    /// are logged ([`formats`](super::formats)).
+    /// The value of a key and its timestamp in ms since the epoch. Rows of windows and sessions are looked up by their keys as
+    /// the store's format of keys says.
     ///
     /// # Errors
     /// [`StateError::Closed`] after the task has gone; [`StateError::Database`], [`StateError::Format`].
@@ -132,7 +132,7 @@ impl TaskView {
     }
 
     /// The rows of a window or session store, of all keys, whose times lie in a range, bucket by bucket: at most `max_rows`.
-    /// Their keys are as they are logged.
+    /// Their keys are as the store's format of keys says.
     ///
     /// # Errors
     /// As [`TaskView::get`].
@@ -154,9 +154,9 @@ impl TaskView {
                 if rows.len() >= max_rows {
                     return Ok(ControlFlow::Break(()));
                 }
-                if visible.key(stored).is_some() {
+                if let Some(key) = visible.key(stored) {
                     let Row { value, timestamp_ms } = reader.read(row)?;
-                    rows.push(PageRow { key: Layout::logged(stored).to_vec(), value: value.to_vec(), timestamp_ms });
+                    rows.push(PageRow { key: visible.formatted(key), value: value.to_vec(), timestamp_ms });
                 }
                 Ok(ControlFlow::Continue(()))
             })
@@ -199,7 +199,7 @@ impl TaskView {
     fn stored_key<'k>(&self, backend: &Backend, store: StoreId, key: &'k [u8]) -> Option<Cow<'k, [u8]>> {
         let Some(layout) = Layout::of(self.specs[store.index()].kind) else { return Some(Cow::Borrowed(key)) };
         let mut stored = Vec::new();
-        let time = layout.put_logged(&mut stored, key)?;
+        let time = layout.put_formatted(&mut stored, key)?;
         (time >= layout.retention().visible_from(backend.stream_time(store))).then_some(Cow::Owned(stored))
     }
 

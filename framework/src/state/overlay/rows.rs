@@ -290,8 +290,9 @@ impl Rows {
 impl Recent {
     /// The row of this key is not at hand any more.
     fn gives_up(&mut self, key: &[u8]) {
-        let time = self.layout.time_of(Layout::logged(key)).unwrap_or(i64::MAX);
-        self.from = self.from.max(time.saturating_add(1));
+        if let Some(time) = self.layout.time_of(Layout::logged(key)) {
+            self.from = self.from.max(time.saturating_add(1));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::TaskStores;
 use crate::state::{
     Direction, Row, StateError, StoreId,
     range::KeyRange,
-    timed::{Layout, TimedKey, Visible},
+    timed::{CLOSED_KEY, Layout, TimedKey, Visible},
 };
 
 // === impl TaskStores ===
@@ -109,7 +109,7 @@ impl TaskStores {
     }
 
     /// Walks the rows of all keys whose times lie in a range, until `f` breaks: bucket by bucket, by the bytes of key and time
-    /// within one.
+    /// within one. With `after`, only those behind this one in ascending order.
     ///
     /// # Errors
     /// As [`TaskStores::read`].
@@ -120,17 +120,38 @@ impl TaskStores {
         &mut self,
         store: StoreId,
         times: RangeInclusive<i64>,
+        after: Option<TimedKey<'_>>,
         direction: Direction,
         mut f: impl FnMut(TimedKey<'_>, Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         let Some(visible) = self.visible(store, times) else { return Ok(()) };
-        let (lower, upper) = visible.bounds();
-        let Some(range) = KeyRange::new(&(&lower[..]..&upper[..])) else { return Ok(()) };
+        let (first, behind) = visible.bounds();
+        let mut lower = first.to_vec();
+        if let Some(after) = after {
+            self.layout(store).put_key(&mut lower, after);
+            // The smallest key that is larger.
+            lower.push(0);
+        }
+        let Some(range) = KeyRange::new(&(&lower[..]..&behind[..])) else { return Ok(()) };
         let scanned = self.scan_range(store, &range, direction, &mut |stored, row| match visible.key(stored) {
             Some(found) => f(found, row),
             None => ControlFlow::Continue(()),
         });
         scanned.map(drop)
+    }
+
+    /// Up to which time windows were closed and passed on, in ms; `None` when none was.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn closed_ms(&mut self, store: StoreId) -> Result<Option<i64>, StateError> {
+        self.read(store, CLOSED_KEY, |row| row.and_then(|row| Some(i64::from_be_bytes(*row.value.first_chunk()?))))
+    }
+
+    /// Keeps, with the rows and in their changelog, up to which time windows were closed and passed on. `timestamp_ms` is that of the
+    /// changelog record.
+    pub fn set_closed_ms(&mut self, store: StoreId, closed_ms: i64, timestamp_ms: i64) {
+        self.overlay.write(store, CLOSED_KEY, Some(&closed_ms.to_be_bytes()), timestamp_ms);
     }
 
     /// Whatever is not committed is at hand, and nothing is committed behind the stream time.

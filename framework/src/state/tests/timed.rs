@@ -194,7 +194,7 @@ impl Subject {
         };
         match key {
             Some(key) => self.stores().scan_times(STORE, key, times.clone(), direction, &mut each),
-            None => self.stores().scan_all_times(STORE, times.clone(), direction, &mut each),
+            None => self.stores().scan_all_times(STORE, times.clone(), None, direction, &mut each),
         }
         .expect("a readable store");
         let of_key = |id: &Id| key.is_none_or(|key| key == id.0) && times.contains(&id.1);
