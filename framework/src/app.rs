@@ -159,7 +159,15 @@ impl App {
             .spawn(move || {
                 let result = connect(log, &config).and_then(|log| {
                     let replication_factor = config.replication_factor;
-                    let application = Arc::new(Application { log, clock, topology: resolved, replication_factor });
+                    let additional_retention_ms =
+                        i64::try_from(config.window_changelog_additional_retention.as_millis()).unwrap_or(i64::MAX);
+                    let application = Arc::new(Application {
+                        log,
+                        clock,
+                        topology: resolved,
+                        replication_factor,
+                        additional_retention_ms,
+                    });
                     Start { application, config, metrics, serving }.bring_up()?.run()
                 });
                 if let Err(error) = &result {

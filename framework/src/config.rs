@@ -50,6 +50,10 @@ pub struct Config {
     pub transaction_timeout: Duration,
     /// Replication factor of internal topics; `None` is the broker's default. `MILLPOND_REPLICATION_FACTOR`.
     pub replication_factor: Option<i32>,
+    /// How much longer than their stores the changelogs of windows keep records, for event time that is behind the brokers' clock: a
+    /// record counts as old by its timestamp. Input of last year is aggregated safely only with more than a year. Default 1 day.
+    /// `MILLPOND_WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS`.
+    pub window_changelog_additional_retention: Duration,
     /// The share of tasks this instance takes, relative to the others. Default 1. `MILLPOND_CAPACITY`.
     pub capacity: u32,
     /// The failure zone this instance runs in. `MILLPOND_ZONE`.
@@ -101,6 +105,7 @@ impl Default for Config {
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
             replication_factor: None,
+            window_changelog_additional_retention: Duration::from_secs(24 * 3600),
             capacity: 1,
             zone: None,
             kafka: BTreeMap::new(),
@@ -154,6 +159,9 @@ impl Config {
             "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
             "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
             "REPLICATION_FACTOR" => self.replication_factor = Some(natural(variable, value)?),
+            "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS" => {
+                self.window_changelog_additional_retention = millis(variable, value)?;
+            }
             "CAPACITY" => self.capacity = natural(variable, value)?,
             "ZONE" => self.zone = Some(value.into()),
             _ => {

@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 19] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -25,6 +25,7 @@ const SETTINGS: [&str; 18] = [
     "STATE_DIR",
     "THREADS",
     "TRANSACTION_TIMEOUT_MS",
+    "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS",
     "ZONE",
 ];
 /// Whatever comes behind is somebody else's: settings of the Kafka client, and of the tests of millpond.
