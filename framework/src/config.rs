@@ -40,6 +40,10 @@ pub struct Config {
     /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside. Default 112 MiB.
     /// `MILLPOND_MEMORY_BYTES`.
     pub memory_bytes: usize,
+    /// How long a task that has records of some of its inputs waits for others to get some, so that records of all inputs are taken by
+    /// their timestamps; `None`: not even for records that are on the log already. Default 0: only for those.
+    /// `MILLPOND_MAX_TASK_IDLE_MS`, where -1 stands for `None`; `max.task.idle.ms` of Kafka Streams.
+    pub max_task_idle: Option<Duration>,
     /// How long the group waits for a silent instance. Default 6 s, the least that brokers allow by default.
     /// `MILLPOND_SESSION_TIMEOUT_MS`.
     pub session_timeout: Duration,
@@ -101,6 +105,7 @@ impl Default for Config {
             commit_interval: Duration::from_millis(100),
             state_cleanup_delay: Duration::from_secs(600),
             memory_bytes: 112 << 20,
+            max_task_idle: Some(Duration::ZERO),
             session_timeout: Duration::from_secs(6),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
@@ -155,6 +160,14 @@ impl Config {
             "COMMIT_INTERVAL_MS" => self.commit_interval = millis(variable, value)?,
             "STATE_CLEANUP_DELAY_MS" => self.state_cleanup_delay = millis(variable, value)?,
             "MEMORY_BYTES" => self.memory_bytes = natural(variable, value)?,
+            "MAX_TASK_IDLE_MS" => {
+                self.max_task_idle = match parse::<i64>(variable, value, IDLE)? {
+                    -1 => None,
+                    millis => {
+                        Some(Duration::from_millis(u64::try_from(millis).map_err(|_| error(variable, value, IDLE))?))
+                    }
+                }
+            }
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
             "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
             "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
@@ -183,6 +196,8 @@ impl Config {
         }
     }
 }
+
+const IDLE: &str = "a number of milliseconds, or -1 for no waiting at all";
 
 fn host_name() -> String {
     env::var("HOSTNAME")
@@ -235,6 +250,13 @@ mod tests {
         assert_eq!(config.url(), "http://127.0.0.1:81");
         assert_eq!(config.guarantee, Guarantee::AtLeastOnce);
         assert_eq!(config.kafka["sasl.username"], "me");
+        for (value, idle) in [("-1", None), ("0", Some(Duration::ZERO)), ("5", Some(Duration::from_millis(5)))] {
+            assert_eq!(
+                super::Config::from_variables([("MILLPOND_MAX_TASK_IDLE_MS".into(), value.into())])
+                    .map(|config| config.max_task_idle),
+                Ok(idle)
+            );
+        }
     }
 
     #[test]

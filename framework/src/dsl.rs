@@ -40,7 +40,7 @@ pub use self::{
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     key::KeyOf,
-    stream::Stream,
+    stream::{Store, Stores, Stream},
     table::{Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},

@@ -5,23 +5,33 @@
 //! What nodes share (the task's stores, the output, the record's position, time) is the [`Context`].
 
 mod context;
+mod custom;
 mod dropped;
 mod error;
 mod globals;
+mod key_value_store;
 mod node;
 mod output;
+mod punctuation;
 mod record;
 mod store;
 mod timed_store;
 
 pub use self::{
     context::Context,
+    custom::{Origin, Processor, ProcessorContext, ProcessorResult},
     dropped::{DropReason, Dropped},
     error::{ProcessError, RecordPart, Target},
     globals::Globals,
+    key_value_store::{KeyValueRow, KeyValueStore},
     node::{Children, Node, Shared, Source},
     output::Output,
+    punctuation::{PunctuationId, PunctuationKind},
     record::{Change, Record},
     store::{StoreEntry, TimestampedStore},
     timed_store::{TimedEntry, TimedStore},
+};
+pub(crate) use self::{
+    custom::{Punctuated, user_error},
+    punctuation::Schedules,
 };

@@ -128,6 +128,8 @@ pub(crate) struct RuntimeSettings {
     pub(crate) commit_interval: Duration,
     /// How long a transaction may stay open.
     pub(crate) transaction_timeout: Duration,
+    /// How long a task waits for records of its empty inputs; `None`: not even for those that are on the log.
+    pub(crate) max_task_idle: Option<Duration>,
     /// How much memory may be used for what.
     pub(crate) memory: MemoryShares,
     /// How many worker threads.

@@ -4,6 +4,7 @@
 
 mod aggregate;
 mod emit_on_close;
+mod processor;
 mod session_windows;
 mod sliding_windows;
 mod stateless;
@@ -38,6 +39,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("emit_on_close", emit_on_close::ALL),
         ("session_windows", session_windows::ALL),
         ("sliding_windows", sliding_windows::ALL),
+        ("processor", processor::ALL),
         ("stateless", stateless::ALL),
         ("stream_global_join", stream_global_join::ALL),
         ("stream_table_join", stream_table_join::ALL),

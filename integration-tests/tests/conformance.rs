@@ -39,6 +39,11 @@ fn aggregations_of_streams() {
 }
 
 #[test]
+fn processors() {
+    replay("processor");
+}
+
+#[test]
 fn tables() {
     replay("table");
 }

@@ -155,6 +155,7 @@ fn settings(config: &Config) -> RuntimeSettings {
         guarantee: config.guarantee,
         commit_interval: config.commit_interval,
         transaction_timeout: config.transaction_timeout,
+        max_task_idle: config.max_task_idle,
         memory: shares(config),
         threads: config.threads,
     }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-use super::{GlobalTable, Stream, Table, global_table, stream, table};
+use super::{GlobalTable, Store, Stream, Table, global_table, stream, table};
 use crate::{
     serde::{Data, Serdes},
     topology::{
@@ -52,6 +52,17 @@ impl TopologyBuilder {
     /// Reads a topic as a table that every instance has whole, whatever its partitions. Tasks start when it is caught up.
     pub fn global_table<K: Data, V: Data>(&self, topic: &str, serdes: Serdes<K, V>) -> GlobalTable<'_, K, V> {
         global_table::source(&self.graph, topic, serdes)
+    }
+
+    /// A key-value store for processors ([`Stream::process`]), with a changelog `<application id>-<name>-changelog`.
+    pub fn store<K: Data, V: Data>(&self, name: &str, serdes: Serdes<K, V>) -> Store<K, V> {
+        stream::store(&self.graph, name, serdes)
+    }
+
+    /// Lets the REST interface read a store of processors.
+    pub fn queryable<K, V>(&self, store: Store<K, V>) -> Store<K, V> {
+        stream::make_queryable(&self.graph, store);
+        store
     }
 
     /// The finished topology.

@@ -9,13 +9,16 @@ mod map;
 mod map_values;
 mod nulls;
 mod peek;
+mod process;
 mod repartition;
 mod sink;
 mod source;
 
 use std::{cell::RefCell, fmt};
 
+pub use self::process::{Store, Stores};
 pub(super) use self::{
+    process::{make_queryable, store},
     repartition::Placed,
     source::{source, unreadable},
 };

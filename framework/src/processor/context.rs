@@ -20,6 +20,8 @@ pub struct Context {
     wall_clock_ms: i64,
     emit_interval_ms: i64,
     dropped: Dropped,
+    /// Whether anything was sent since the last commit.
+    has_sent: bool,
 }
 
 // === impl Context ===
@@ -46,6 +48,7 @@ impl Context {
             wall_clock_ms: 0,
             emit_interval_ms: Self::EMIT_INTERVAL_MS,
             dropped: Dropped::default(),
+            has_sent: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl Context {
         timestamp_ms: i64,
         headers: &Headers,
     ) -> Result<(), ProcessError> {
+        self.has_sent = true;
         self.output.borrow_mut().send(topic, key, partition_key, value, timestamp_ms, headers)
     }
 
@@ -145,6 +149,24 @@ impl Context {
     /// Counts a record that an operator leaves out.
     pub fn drop_record(&mut self, reason: DropReason) {
         self.dropped.add(reason);
+    }
+
+    /// Whether anything was sent since [`Context::forget_sent`].
+    pub(crate) fn has_sent(&self) -> bool {
+        self.has_sent
+    }
+
+    /// What was sent is part of a commit.
+    pub(crate) fn forget_sent(&mut self) {
+        self.has_sent = false;
+    }
+
+    /// What follows comes from no source record.
+    pub(crate) fn begin_punctuation(&mut self) {
+        if !self.topic.is_empty() {
+            self.topic = Arc::from("");
+        }
+        self.offset = -1;
     }
 
     /// Takes over the position and time of the next source record.

@@ -48,13 +48,7 @@ impl<K: 'static, V: 'static> TimestampedStore<K, V> {
     ///
     /// When the key cannot be serialized, or is null.
     pub fn entry(&mut self, key: &K) -> Result<StoreEntry<'_, V>, ProcessError> {
-        self.key.clear();
-        let written = match self.serdes.key().serialize(key, &mut self.key) {
-            Ok(Presence::Value) => Ok(()),
-            Ok(Presence::Null) => Err(SerdeError::Null { type_name: type_name::<K>() }),
-            Err(error) => Err(error),
-        };
-        written.map_err(|source| failed(&self.name, source))?;
+        self.key_bytes(key)?;
         Ok(StoreEntry {
             id: self.id,
             name: &self.name,
@@ -62,6 +56,18 @@ impl<K: 'static, V: 'static> TimestampedStore<K, V> {
             key: &self.key,
             buffer: &mut self.value,
         })
+    }
+
+    /// A key as bytes.
+    pub(super) fn key_bytes(&mut self, key: &K) -> Result<&[u8], ProcessError> {
+        self.key.clear();
+        let written = match self.serdes.key().serialize(key, &mut self.key) {
+            Ok(Presence::Value) => Ok(()),
+            Ok(Presence::Null) => Err(SerdeError::Null { type_name: type_name::<K>() }),
+            Err(error) => Err(error),
+        };
+        written.map_err(|source| failed(&self.name, source))?;
+        Ok(&self.key)
     }
 
     /// The row of a key and its timestamp in ms.

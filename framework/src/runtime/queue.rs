@@ -1,6 +1,6 @@
 //! The records of one input partition that wait to be processed, and the choice of the next one.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::log::{Batch, Headers, RecordRef, TopicPartition};
 
@@ -29,10 +29,21 @@ pub(crate) struct Queue {
 pub(crate) enum Choice {
     /// Process the first record of the queue with this index.
     Process(usize),
+    /// So could the queue with this index, but others are at their end: a record with a smaller timestamp may be appended to one.
+    Alone(usize),
     /// A queue is empty and its end was not reached: a record with a smaller timestamp may be on its way.
     Wait,
     /// Nothing is left to do.
     Idle,
+}
+
+/// How long a task waits for records of its empty queues while others have some (`max.task.idle.ms`, KIP-353 and KIP-695).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// `None`: not even for records that are known to be on the log.
+    limit: Option<Duration>,
+    /// Since when some queues have records and the others are at their end.
+    since: Option<Duration>,
 }
 
 /// The record with the smallest timestamp among the heads; of equal ones the first queue's.
@@ -41,20 +52,55 @@ pub(crate) enum Choice {
 /// KIP-695): so joins of what is already on the log do not depend on the order of fetches.
 pub(crate) fn choose(queues: &[Queue]) -> Choice {
     let mut first: Option<(i64, usize)> = None;
-    let mut waiting = false;
+    let (mut waiting, mut at_end) = (false, false);
     for (index, queue) in queues.iter().enumerate() {
         match queue.head_timestamp() {
             Some(timestamp) if first.is_none_or(|(smallest, _)| timestamp < smallest) => {
                 first = Some((timestamp, index));
             }
             Some(_) => {}
-            None => waiting |= !queue.at_end(),
+            None if queue.at_end() => at_end = true,
+            None => waiting = true,
         }
     }
     match first {
-        _ if waiting && first.is_some() => Choice::Wait,
+        Some(_) if waiting => Choice::Wait,
+        Some((_, index)) if at_end => Choice::Alone(index),
         Some((_, index)) => Choice::Process(index),
         None => Choice::Idle,
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
+        Self { limit, since: None }
+    }
+
+    /// The queue to process from, if it is not better to wait.
+    pub(crate) fn choose(&mut self, queues: &[Queue], now: impl Fn() -> Duration) -> Option<usize> {
+        match choose(queues) {
+            Choice::Process(index) => {
+                self.since = None;
+                Some(index)
+            }
+            Choice::Alone(index) => match self.limit {
+                // The time is over until all queues have records again, as in Kafka Streams.
+                Some(limit) if !limit.is_zero() => {
+                    let now = now();
+                    let since = *self.since.get_or_insert(now);
+                    (now.saturating_sub(since) >= limit).then_some(index)
+                }
+                _ => Some(index),
+            },
+            Choice::Wait if self.limit.is_none() => {
+                let heads = queues.iter().enumerate();
+                let heads = heads.filter_map(|(index, queue)| Some((queue.head_timestamp()?, index)));
+                heads.min().map(|(_, index)| index)
+            }
+            Choice::Wait | Choice::Idle => None,
+        }
     }
 }
 
@@ -169,7 +215,7 @@ mod tests {
     fn the_smallest_timestamp_goes_first_and_ties_go_to_the_first_queue() {
         let mut queues = [queue(&[5, 1]), queue(&[3, 5])];
         let mut order = Vec::new();
-        while let Choice::Process(index) = choose(&queues) {
+        while let Choice::Process(index) | Choice::Alone(index) = choose(&queues) {
             order.push((index, queues[index].take(|record, _| record.timestamp_ms).expect("it was chosen")));
             queues.iter_mut().for_each(|queue| queue.reached_end(2));
         }
@@ -181,9 +227,31 @@ mod tests {
         let mut queues = [queue(&[5]), queue(&[])];
         assert_eq!(choose(&queues), Choice::Wait);
         queues[1].reached_end(0);
-        assert_eq!(choose(&queues), Choice::Process(0));
+        assert_eq!(choose(&queues), Choice::Alone(0));
         queues[0].take(|_, _| ());
         assert_eq!(choose(&queues), Choice::Idle);
+    }
+
+    #[test]
+    fn patience_waits_for_records_of_the_others_for_a_while() {
+        let at = |seconds| move || Duration::from_secs(seconds);
+        let mut queues = [queue(&[5, 6, 7]), queue(&[1])];
+        let mut patience = Patience::new(Some(Duration::from_secs(10)));
+        assert_eq!(patience.choose(&queues, at(0)), Some(1));
+        queues[1].take(|_, _| ());
+        assert_eq!(patience.choose(&queues, at(1)), None, "more may be on the log");
+        queues[1].reached_end(1);
+        assert_eq!(patience.choose(&queues, at(2)), None);
+        assert_eq!(patience.choose(&queues, at(11)), None);
+        assert_eq!(patience.choose(&queues, at(12)), Some(0));
+        queues[0].take(|_, _| ());
+        assert_eq!(patience.choose(&queues, at(12)), Some(0), "until the others have records again");
+
+        let mut queues = [queue(&[5]), queue(&[])];
+        assert_eq!(Patience::new(Some(Duration::ZERO)).choose(&queues, at(0)), None, "more may be on the log");
+        assert_eq!(Patience::new(None).choose(&queues, at(0)), Some(0));
+        queues[1].reached_end(0);
+        assert_eq!(Patience::new(Some(Duration::ZERO)).choose(&queues, at(0)), Some(0));
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     production::Production,
-    queue::{Choice, Queue, choose},
+    queue::{Patience, Queue},
 };
 use crate::{
     log::{Append, Batch, Headers, TopicPartition},
     metrics::Metrics,
-    processor::{Context, DropReason, Dropped, ProcessError},
+    processor::{Context, DropReason, Dropped, ProcessError, PunctuationKind},
     state::{CommitPoint, Dirty, StoreId, TaskId},
     time::Clock,
     topology::{Processors, SubTopology},
@@ -31,6 +31,7 @@ pub(crate) struct Task {
     frozen: Vec<i64>,
     /// Records left out that are in the metric already.
     dropped: Dropped,
+    patience: Patience,
 }
 
 /// A partition that a task reads.
@@ -65,12 +66,13 @@ impl Task {
         processors: Processors,
         context: Context,
         inputs: Vec<Input>,
+        max_task_idle: Option<Duration>,
     ) -> Self {
         let committed = inputs.iter().map(|input| input.is_committed.then_some(input.position)).collect();
         let sources = inputs.iter().map(|input| input.source).collect();
         let queues = inputs.into_iter().map(|input| Queue::new(input.partition, input.position)).collect();
-        let (frozen, dropped) = (Vec::new(), Dropped::default());
-        Self { id, sub_topology, processors, context, queues, sources, committed, frozen, dropped }
+        let (frozen, dropped, patience) = (Vec::new(), Dropped::default(), Patience::new(max_task_idle));
+        Self { id, sub_topology, processors, context, queues, sources, committed, frozen, dropped, patience }
     }
 
     pub(crate) fn queues(&self) -> &[Queue] {
@@ -88,10 +90,13 @@ impl Task {
     /// Processes records, smallest timestamp first, until none is at hand or the turn is over.
     pub(crate) fn run(&mut self, clock: &dyn Clock) -> Result<Ran, ProcessError> {
         self.context.set_wall_clock_ms(clock.now_ms());
+        self.processors.punctuate(&mut self.context, PunctuationKind::WallClock)?;
         let until = clock.monotonic() + TURN;
         let mut records = 0;
         loop {
-            let Choice::Process(index) = choose(&self.queues) else { return Ok(Ran { records, more: false }) };
+            let Some(index) = self.patience.choose(&self.queues, || clock.monotonic()) else {
+                return Ok(Ran { records, more: false });
+            };
             let (processors, context, source) = (&mut self.processors, &mut self.context, self.sources[index]);
             self.queues[index]
                 .take(|record, headers| processors.process(context, source, record, headers))
@@ -112,6 +117,7 @@ impl Task {
     pub(crate) fn is_dirty(&self) -> bool {
         self.queues.iter().zip(&self.committed).any(|(queue, committed)| Some(queue.position()) != *committed)
             || self.context.stores().uncommitted_bytes() > 0
+            || self.context.has_sent()
     }
 
     pub(crate) fn uncommitted_bytes(&self) -> usize {
@@ -131,6 +137,7 @@ impl Task {
     /// First half of a commit: what changed in the stores goes to the changelogs, the last value per key. What the task does from
     /// now on belongs to the next one.
     pub(crate) fn freeze(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {
+        self.context.forget_sent();
         self.frozen.clear();
         self.frozen.extend(self.queues.iter().map(Queue::position));
         let (specs, partition) = (&self.sub_topology.stores, self.id.partition);

@@ -145,13 +145,16 @@ impl TopologyTestDriver {
     ///
     /// As [`TopologyTestDriver::pipe`].
     pub fn pipe_bytes(&mut self, record: TestRecord) -> Result<(), DriverError> {
-        let mut next = Some(record);
-        while let Some(record) = next {
+        self.step(&record)?;
+        self.process_waiting()
+    }
+
+    fn process_waiting(&mut self) -> Result<(), DriverError> {
+        while let Some(record) = self.next_waiting() {
             if let Err(error) = self.step(&record) {
                 self.waiting.clear();
                 return Err(error);
             }
-            next = self.next_waiting();
         }
         Ok(())
     }
@@ -208,9 +211,19 @@ impl TopologyTestDriver {
         self.tasks.iter_mut().for_each(|task| task.set_emit_interval(interval));
     }
 
-    /// Lets wall-clock time pass. It stands at 0 at first.
-    pub fn advance_wall_clock(&mut self, by: Duration) {
-        self.tasks.iter_mut().for_each(|task| task.advance_wall_clock(by));
+    /// Lets wall-clock time pass, and calls the punctuations that are due. It stands at 0 at first.
+    ///
+    /// # Errors
+    ///
+    /// When a punctuation fails.
+    pub fn advance_wall_clock(&mut self, by: Duration) -> Result<(), DriverError> {
+        for task in 0..self.tasks.len() {
+            let advanced = self.tasks[task].advance_wall_clock(by);
+            let written = self.collector.borrow_mut().take();
+            advanced?;
+            written.into_iter().for_each(|record| self.written(record));
+        }
+        self.process_waiting()
     }
 
     /// One record through its sub-topology, and the commit.

@@ -1,7 +1,7 @@
 //! Sub-topologies: the parts of a graph that must run together.
 //!
 //! Nodes belong together when records go from one to the other without a topic in between, when one reads the other's
-//! rows, and when they read the same topic. A repartition topic is where a graph is cut.
+//! rows, when they use the same store, and when they read the same topic. A repartition topic is where a graph is cut.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,7 +19,7 @@ pub(crate) struct Cut {
     pub(super) sources: Vec<TopicRef>,
     /// The topics it writes, each once.
     pub(super) sinks: Vec<TopicRef>,
-    /// The stores of its tables.
+    /// The stores of its tables and processors.
     pub(super) stores: Vec<StoreIndex>,
 }
 
@@ -37,8 +37,12 @@ enum Rank {
 pub(super) fn sub_topologies(graph: &Graph, names: &Names) -> Vec<Cut> {
     let mut groups = Groups::new(graph.nodes.len());
     let mut first_reader: BTreeMap<&TopicRef, NodeId> = BTreeMap::new();
+    let mut first_user: BTreeMap<StoreIndex, NodeId> = BTreeMap::new();
     for id in graph.node_ids() {
         let node = graph.node(id);
+        for store in &node.uses {
+            groups.join(id, *first_user.entry(*store).or_insert(id));
+        }
         node.parents.iter().chain(&node.reads).for_each(|other| groups.join(id, *other));
         for topic in graph.source_topics(id) {
             groups.join(id, *first_reader.entry(topic).or_insert(id));
@@ -65,6 +69,11 @@ impl Cut {
             Role::Operator => {}
         }
         self.stores.extend(node.table.as_ref().and_then(|table| table.store));
+        for store in &node.uses {
+            if !self.stores.contains(store) {
+                self.stores.push(*store);
+            }
+        }
     }
 
     fn rank(&self, graph: &Graph, names: &Names) -> Rank {

@@ -96,6 +96,7 @@ fn node(built: &Built, id: NodeId) -> NodeDescription {
         built.graph.stores_behind(id, &mut stores);
     }
     node.reads.iter().for_each(|table| built.graph.stores_behind(*table, &mut stores));
+    stores.extend(&node.uses);
     let stores = stores.into_iter().map(|store| built.names.store(store));
     let globals = node.reads_globals.iter().map(|global| built.names.global(*global));
     let names = |ids: &[NodeId]| ids.iter().map(|id| Arc::clone(built.names.node(*id))).collect();

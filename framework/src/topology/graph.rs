@@ -6,6 +6,7 @@ mod walk;
 
 use std::{
     any::{Any, TypeId},
+    fmt,
     sync::Arc,
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct GraphNode {
     pub(super) reads: Vec<NodeId>,
     /// The global tables whose rows it looks up.
     pub(super) reads_globals: Vec<GlobalIndex>,
+    /// The stores of no table that it uses.
+    pub(super) uses: Vec<StoreIndex>,
     /// Whether it gives results for records without a key, so that they must not be left out upstream.
     pub(super) takes_null_keys: bool,
     /// What it is as a table, when its results are changes of one.
@@ -128,11 +131,23 @@ pub(crate) enum TableKind {
     Joined,
 }
 
+/// What a store is for.
+pub(crate) enum StoreOwner {
+    /// It keeps the rows of a table.
+    Table(NodeId),
+    /// Processors use it.
+    Processors {
+        /// The formats of its rows.
+        formats: (Format, Format),
+        /// `Serdes<K, V>` of its rows.
+        serdes: Box<dyn Any + Send + Sync>,
+    },
+}
+
 /// A store.
 #[derive(Debug)]
 pub(crate) struct StoreDef {
-    /// The table whose rows it keeps.
-    pub(super) owner: NodeId,
+    pub(super) owner: StoreOwner,
     pub(super) kind: StoreKind,
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
@@ -191,6 +206,17 @@ impl TopicRef {
         match self {
             Self::External(name) => Some(name),
             Self::Repartition(_) => None,
+        }
+    }
+}
+
+// === impl StoreOwner ===
+
+impl fmt::Debug for StoreOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(node) => f.debug_tuple("Table").field(node).finish(),
+            Self::Processors { formats, .. } => f.debug_tuple("Processors").field(formats).finish(),
         }
     }
 }

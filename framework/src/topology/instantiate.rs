@@ -1,14 +1,14 @@
 //! From the graph to the nodes of one task.
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::{any::Any, cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use super::{
     Resolved,
     cut::Cut,
-    graph::{GlobalIndex, NodeId, Role, TopicRef},
+    graph::{GlobalIndex, NodeId, Role, StoreIndex, StoreOwner, TopicRef},
 };
 use crate::{
-    processor::{Children, Node, Shared, Source, TimedStore, TimestampedStore},
+    processor::{Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore},
     serde::{Serde, Serdes, Windowed},
     state::StoreId,
 };
@@ -19,13 +19,15 @@ pub(crate) struct Instantiation<'r> {
     cut: &'r Cut,
     /// Nodes with several parents that were made already: `Shared<K, V>` each.
     shared: HashMap<NodeId, Box<dyn Any>>,
+    /// Nodes that are called at times.
+    punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
 }
 
 // === impl Instantiation ===
 
 impl<'r> Instantiation<'r> {
     pub(super) fn new(resolved: &'r Resolved, cut: &'r Cut) -> Self {
-        Self { resolved, cut, shared: HashMap::new() }
+        Self { resolved, cut, shared: HashMap::new(), punctuated: Vec::new() }
     }
 
     /// Makes a source.
@@ -58,10 +60,39 @@ impl<'r> Instantiation<'r> {
     }
 
     fn store_of(&self, table: NodeId) -> Option<(StoreId, Arc<str>)> {
-        let store = self.resolved.graph().table(table).store?;
+        Some(self.place_of(self.resolved.graph().table(table).store?))
+    }
+
+    /// A store among those of the task, and its name.
+    fn place_of(&self, store: StoreIndex) -> (StoreId, Arc<str>) {
         let position = self.cut.stores.iter().position(|of_cut| *of_cut == store);
-        let id = StoreId::new(position.expect("a table and those who read it are in one sub-topology"));
-        Some((id, Arc::clone(self.resolved.names().store(store))))
+        let id = StoreId::new(position.expect("a store and those who use it are in one sub-topology"));
+        (id, Arc::clone(self.resolved.names().store(store)))
+    }
+
+    /// Access to a store of processors.
+    pub(crate) fn key_value_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> KeyValueStore<K, V> {
+        let serdes = match &self.resolved.graph().stores[store.index()].owner {
+            StoreOwner::Processors { serdes, .. } => serdes.downcast_ref::<Serdes<K, V>>(),
+            StoreOwner::Table(_) => None,
+        };
+        let serdes = serdes.expect("handles of stores know the type of their rows").clone();
+        let (id, name) = self.place_of(store);
+        KeyValueStore::new(id, name, serdes)
+    }
+
+    /// Adds a node that is called at times.
+    pub(crate) fn add_punctuated(&mut self, node: Rc<RefCell<dyn Punctuated>>) {
+        self.punctuated.push(node);
+    }
+
+    pub(super) fn take_punctuated(&mut self) -> Vec<Rc<RefCell<dyn Punctuated>>> {
+        std::mem::take(&mut self.punctuated)
+    }
+
+    /// The name of a node.
+    pub(crate) fn name(&self, node: NodeId) -> Arc<str> {
+        Arc::clone(self.resolved.names().node(node))
     }
 
     /// Access to the store of a table that always has one.

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     TopologyError,
-    graph::{GlobalIndex, Graph, NodeId, RepartitionIndex, Role, StoreIndex, TopicRef},
+    graph::{GlobalIndex, Graph, NodeId, RepartitionIndex, Role, StoreIndex, StoreOwner, TopicRef},
 };
 
 /// The names of everything in a graph. Those of repartition topics are without application id and ending.
@@ -33,7 +33,11 @@ impl Names {
         let stores: Vec<_> = graph
             .stores
             .iter()
-            .map(|store| store.name.clone().unwrap_or_else(|| generated(&paths[store.owner.index()])))
+            .map(|store| match (&store.name, &store.owner) {
+                (Some(name), _) => Arc::clone(name),
+                (None, StoreOwner::Table(table)) => generated(&paths[table.index()]),
+                (None, StoreOwner::Processors { .. }) => unreachable!("stores of processors are given a name"),
+            })
             .collect();
         let globals: Vec<_> = graph
             .globals

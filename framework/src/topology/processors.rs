@@ -1,11 +1,11 @@
 //! The nodes of one task.
 
-use std::{fmt, sync::Arc};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
 use super::{Instantiation, graph::NodeId};
 use crate::{
     log::{Headers, RecordRef},
-    processor::{Context, ProcessError, Source},
+    processor::{Context, ProcessError, Punctuated, PunctuationKind, Source},
 };
 
 /// The nodes of one task, made by [`Resolved::instantiate`](super::Resolved::instantiate). Lives on the task's thread.
@@ -14,6 +14,8 @@ pub struct Processors {
     topics: Vec<Arc<str>>,
     /// Who reads each of them.
     sources: Vec<Vec<Box<dyn Source>>>,
+    /// Those that are called at times, in the order of the program.
+    punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
 }
 
 // === impl Processors ===
@@ -22,7 +24,44 @@ impl Processors {
     pub(super) fn new(topics: Vec<Arc<str>>, readers: Vec<Vec<NodeId>>, instantiation: &mut Instantiation<'_>) -> Self {
         let sources =
             readers.into_iter().map(|readers| readers.into_iter().map(|id| instantiation.source(id)).collect());
-        Self { topics, sources: sources.collect() }
+        let sources = sources.collect();
+        Self { topics, sources, punctuated: instantiation.take_punctuated() }
+    }
+
+    /// Makes ready for the first record.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a processor's `init`.
+    pub fn init(&mut self, ctx: &mut Context) -> Result<(), ProcessError> {
+        ctx.begin_punctuation();
+        self.punctuated.iter().try_for_each(|node| node.borrow_mut().init(ctx))?;
+        Ok(())
+    }
+
+    /// Calls the punctuations that are due, by due time. Those by stream time go by that of `ctx`, those by the wall clock by
+    /// its wall clock. Says whether there was any.
+    ///
+    /// # Errors
+    ///
+    /// The first error of one; what it has changed must not be committed.
+    pub fn punctuate(&mut self, ctx: &mut Context, kind: PunctuationKind) -> Result<bool, ProcessError> {
+        let now_ms = match kind {
+            PunctuationKind::StreamTime => ctx.stream_time_ms(),
+            PunctuationKind::WallClock => ctx.wall_clock_ms(),
+        };
+        let mut called = false;
+        loop {
+            let due = self.punctuated.iter().map(|node| (node.borrow().next_due_ms(kind), node));
+            let Some((due_ms, node)) = due.min_by_key(|(due_ms, _)| *due_ms) else { break };
+            if due_ms > now_ms || due_ms == i64::MAX {
+                break;
+            }
+            ctx.begin_punctuation();
+            node.borrow_mut().punctuate(ctx, kind, now_ms)?;
+            called = true;
+        }
+        Ok(called)
     }
 
     /// Processes a record of the topic at `source` among [`SubTopology::sources`](super::SubTopology::sources): reads
@@ -52,7 +91,11 @@ impl Processors {
         for reader in others {
             reader.push(ctx, &record, headers.clone())?;
         }
-        last.push(ctx, &record, headers)
+        last.push(ctx, &record, headers)?;
+        if !self.punctuated.is_empty() {
+            self.punctuate(ctx, PunctuationKind::StreamTime)?;
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{
     Built, Description, GlobalProcessor, Instantiation, Processors, TopologyError, describe, fingerprint,
-    graph::{GlobalIndex, Graph, TopicRef},
+    graph::{GlobalIndex, Graph, StoreOwner, TopicRef},
     names::Names,
 };
 use crate::state::{StoreId, StoreSpec};
@@ -177,7 +177,10 @@ impl Resolved {
         let stores = cut.stores.iter().map(|index| {
             let store = &self.graph().stores[index.index()];
             let name = Arc::clone(self.names().store(*index));
-            let (key_format, value_format) = self.graph().table(store.owner).formats.clone();
+            let (key_format, value_format) = match &store.owner {
+                StoreOwner::Table(table) => self.graph().table(*table).formats.clone(),
+                StoreOwner::Processors { formats, .. } => formats.clone(),
+            };
             StoreSpec {
                 changelog: Some(format!("{}-{name}-changelog", self.application_id).into()),
                 name,

@@ -132,7 +132,7 @@ impl Vector {
         let dropped_before = driver.dropped();
         let unreadable = match step.advance_wall_clock_ms {
             Some(by) => {
-                driver.advance_wall_clock(Duration::from_millis(by));
+                driver.advance_wall_clock(Duration::from_millis(by)).map_err(|error| error.to_string())?;
                 0
             }
             None => match driver.pipe_bytes(self.record(step)) {
@@ -204,7 +204,7 @@ impl Store {
             .map(|(key, value, timestamp_ms)| {
                 let (key, start, end) = self.split(key);
                 let value = self.types.value.decode(Some(value));
-                let timestamp = (self.kind != "session").then_some(*timestamp_ms);
+                let timestamp = (!["session", "plain_kv"].contains(&&*self.kind)).then_some(*timestamp_ms);
                 Entry { key: self.types.key.decode(Some(key)), start, end, value, timestamp }
             })
             .collect();
@@ -219,7 +219,7 @@ impl Store {
     /// The key of a row, its start and its end.
     fn split<'k>(&self, key: &'k [u8]) -> (&'k [u8], Option<i64>, Option<i64>) {
         match self.kind.as_str() {
-            "kv" => (key, None, None),
+            "kv" | "plain_kv" => (key, None, None),
             "window" => {
                 let (key, start) = take_time(key);
                 // The size is known to those who read the store: all windows have one.

@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 20] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -18,6 +18,7 @@ const SETTINGS: [&str; 19] = [
     "INSTANCE_ID",
     "LOG",
     "MAX_POLL_INTERVAL_MS",
+    "MAX_TASK_IDLE_MS",
     "MEMORY_BYTES",
     "REPLICATION_FACTOR",
     "SESSION_TIMEOUT_MS",

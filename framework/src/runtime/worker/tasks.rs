@@ -130,7 +130,7 @@ impl Worker {
         }
         let sub_topology = self.shared.sub_topology(id);
         let processors = self.shared.topology.instantiate(id.sub_topology);
-        let processors = processors.expect("the control thread starts only tasks of this topology");
+        let mut processors = processors.expect("the control thread starts only tasks of this topology");
         let Some(Slot::Restoring(restoring)) = self.tasks.remove(&id) else { return Ok(()) };
         let Restoring { mut stores, restore } = *restoring;
         let current_ms = Some(self.shared.clock.now_ms());
@@ -144,9 +144,12 @@ impl Worker {
         tracing::info!(task = %id, "running");
         self.shared.hosted.running(id, stores.view());
         let offsets = stores.committed().changelog_offsets.clone();
-        let context = Context::new(id, stores, Arc::clone(&self.shared.globals), self.production.clone());
-        let task = Task::new(id, sub_topology, processors, context, inputs);
+        let mut context = Context::new(id, stores, Arc::clone(&self.shared.globals), self.production.clone());
+        context.set_wall_clock_ms(self.shared.clock.now_ms());
+        let begun = processors.init(&mut context);
+        let task = Task::new(id, sub_topology, processors, context, inputs, self.shared.settings.max_task_idle);
         self.tasks.insert(id, Slot::Running(Box::new(task)));
+        begun?;
         self.report(Report::Running { task: id, offsets });
         Ok(())
     }

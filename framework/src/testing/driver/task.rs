@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, syn
 use super::{Collector, DriverError, TestRecord};
 use crate::{
     log::{RecordRef, TopicPartition},
-    processor::{Context, Globals},
+    processor::{Context, Globals, PunctuationKind},
     state::{CommitPoint, StateError, StateSettings, StoreId, TaskId, TaskStores},
     topology::{Processors, Resolved, SubTopology},
 };
@@ -34,9 +34,10 @@ impl DriverTask {
     ) -> Result<Self, DriverError> {
         let id = TaskId::new(sub_topology.id, 0);
         let stores = TaskStores::open(settings, id, Arc::clone(&sub_topology.stores))?;
-        let processors = resolved.instantiate(sub_topology.id)?;
+        let mut processors = resolved.instantiate(sub_topology.id)?;
         let mut ctx = Context::new(id, stores, globals, output);
         ctx.set_emit_interval_ms(0);
+        processors.init(&mut ctx)?;
         Ok(Self { processors, ctx, changelogs: BTreeMap::new() })
     }
 
@@ -44,7 +45,10 @@ impl DriverTask {
     pub(super) fn process(&mut self, source: usize, record: &TestRecord, offset: i64) -> Result<(), DriverError> {
         let processed = self.processors.process(&mut self.ctx, source, record.at(offset), record.headers.clone());
         match processed {
-            Ok(()) => Ok(self.commit(record, offset)?),
+            Ok(()) => {
+                let partition = TopicPartition::new(Arc::clone(&record.topic), 0);
+                Ok(self.commit(BTreeMap::from([(partition, offset + 1)]))?)
+            }
             Err(error) => {
                 self.ctx.stores_mut().discard();
                 Err(error.into())
@@ -60,26 +64,32 @@ impl DriverTask {
         self.ctx.dropped().total()
     }
 
-    pub(super) fn advance_wall_clock(&mut self, by: Duration) {
+    /// Lets wall-clock time pass, calls the punctuations that are due, and commits what they have changed; after an error,
+    /// nothing has changed.
+    pub(super) fn advance_wall_clock(&mut self, by: Duration) -> Result<(), DriverError> {
         let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.ctx.set_wall_clock_ms(self.ctx.wall_clock_ms().saturating_add(by_ms));
+        match self.processors.punctuate(&mut self.ctx, PunctuationKind::WallClock) {
+            Ok(true) => Ok(self.commit(BTreeMap::new())?),
+            Ok(false) => Ok(()),
+            Err(error) => {
+                self.ctx.stores_mut().discard();
+                Err(error.into())
+            }
+        }
     }
 
     pub(super) fn set_emit_interval(&mut self, interval: Duration) {
         self.ctx.set_emit_interval_ms(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
     }
 
-    fn commit(&mut self, record: &TestRecord, offset: i64) -> Result<(), StateError> {
+    fn commit(&mut self, positions: BTreeMap<TopicPartition, i64>) -> Result<(), StateError> {
         let (stores, changelogs) = (self.ctx.stores_mut(), &mut self.changelogs);
         let Ok(()) = stores.freeze(|dirty| {
             *changelogs.entry(dirty.store).or_default() += 1;
             Ok::<_, Infallible>(())
         });
-        stores.commit(&CommitPoint {
-            changelog_offsets: self.changelogs.clone(),
-            positions: BTreeMap::from([(TopicPartition::new(Arc::clone(&record.topic), 0), offset + 1)]),
-            current_ms: None,
-        })
+        stores.commit(&CommitPoint { changelog_offsets: self.changelogs.clone(), positions, current_ms: None })
     }
 }
 

@@ -3,11 +3,12 @@
 use std::{any::TypeId, sync::Arc};
 
 use super::{
-    DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, RepartitionDef, RepartitionIndex, Role, TableDef,
-    TopicRef,
+    DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, RepartitionDef, RepartitionIndex, Role, StoreDef,
+    StoreIndex, StoreOwner, TableDef, TopicRef,
 };
 use crate::{
     serde::Serdes,
+    state::StoreKind,
     topology::{Factory, TopologyError},
 };
 
@@ -28,6 +29,19 @@ impl Graph {
     pub(crate) fn add_global(&mut self, global: GlobalDef) -> GlobalIndex {
         self.globals.push(global);
         GlobalIndex::new(self.globals.len() - 1)
+    }
+
+    /// Adds a store for processors.
+    pub(crate) fn add_store<K: 'static, V: 'static>(&mut self, name: Arc<str>, serdes: Serdes<K, V>) -> StoreIndex {
+        let owner = StoreOwner::Processors { formats: serdes.formats(), serdes: Box::new(serdes) };
+        let (kind, name) = (StoreKind::TimestampedKeyValue, Some(name));
+        self.stores.push(StoreDef { owner, kind, name, queryable: false });
+        StoreIndex::new(self.stores.len() - 1)
+    }
+
+    /// Lets the REST interface read a store.
+    pub(crate) fn store_mut(&mut self, store: StoreIndex) -> &mut StoreDef {
+        &mut self.stores[store.0]
     }
 
     /// Adds a repartition topic: `sink` writes to it, `source` reads from it. Gives the source.
@@ -90,6 +104,7 @@ impl GraphNode {
             children: Vec::new(),
             reads: Vec::new(),
             reads_globals: Vec::new(),
+            uses: Vec::new(),
             takes_null_keys: false,
             table: None,
             factory,
@@ -121,6 +136,11 @@ impl GraphNode {
     pub(crate) fn reads_global(mut self, table: GlobalIndex) -> Self {
         self.reads_globals.push(table);
         self
+    }
+
+    /// It uses these stores.
+    pub(crate) fn uses(self, uses: Vec<StoreIndex>) -> Self {
+        Self { uses, ..self }
     }
 
     /// It gives results for records without a key.

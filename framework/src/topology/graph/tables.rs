@@ -5,7 +5,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use super::{Graph, NodeId, StoreDef, StoreIndex, TableDef, TableKind};
+use super::{Graph, NodeId, StoreDef, StoreIndex, StoreOwner, TableDef, TableKind};
 use crate::{serde::Serdes, state::StoreKind};
 
 // === impl Graph ===
@@ -30,7 +30,7 @@ impl Graph {
         let next = StoreIndex::new(self.stores.len());
         let store = *self.table_mut(table).store.get_or_insert(next);
         if store == next {
-            self.stores.push(StoreDef { owner: table, kind, name: None, queryable: false });
+            self.stores.push(StoreDef { owner: StoreOwner::Table(table), kind, name: None, queryable: false });
         }
         &mut self.stores[store.0]
     }
