@@ -4,8 +4,10 @@
 //! owns everything its tasks need, so records are processed without a lock; what other threads may read of a task (its
 //! committed state) is in [`Hosted`].
 
+mod committer;
 mod globals;
 mod hosted;
+mod outbox;
 mod pool;
 mod production;
 mod queue;

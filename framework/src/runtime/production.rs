@@ -2,9 +2,16 @@
 //!
 //! Exactly once: everything between two commits is one Kafka transaction (KIP-447: one transactional producer per worker thread, fenced
 //! by the group's epoch). At least once: records are flushed, then positions are committed.
+//!
+//! A commit is carried out by a thread of its own ([`Committer`]), which has the client meanwhile. What the worker writes then waits in
+//! the [`Outbox`] for the next transaction: there is one transaction per producer at a time.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use super::{
+    committer::{Committer, Done, Job},
+    outbox::Outbox,
+};
 use crate::{
     config::Guarantee,
     log::{Append, Epoch, Group, Headers, Log, LogError, Partitioner, Producer, TopicPartition, TransactionalProducer},
@@ -14,115 +21,139 @@ use crate::{
 /// The producing side of a worker.
 #[derive(Debug)]
 pub(crate) struct Production {
-    producer: Kind,
+    /// `None` while a commit is in flight.
+    client: Option<Client>,
+    committer: Committer,
+    outbox: Outbox,
     /// Partition counts of all topics that the topology writes to.
     partitions: Arc<BTreeMap<Arc<str>, i32>>,
     partitioner: Partitioner,
     timeout: Duration,
 }
 
+/// The producer of a guarantee.
 #[derive(Debug)]
-enum Kind {
-    ExactlyOnce { producer: Box<dyn TransactionalProducer>, open: bool },
-    AtLeastOnce { producer: Box<dyn Producer> },
+pub(super) enum Client {
+    ExactlyOnce {
+        producer: Box<dyn TransactionalProducer>,
+        /// Whether a transaction is open.
+        open: bool,
+    },
+    AtLeastOnce {
+        producer: Box<dyn Producer>,
+    },
 }
+
+const HERE: &str = "a commit is waited for before anything but records is asked of the producer";
 
 // === impl Production ===
 
 impl Production {
-    /// Opens the producer. Under exactly-once that fences an earlier one of the same id and ends what it left open.
+    /// Opens the producer of worker `index`. Under exactly-once that fences an earlier one of the same id and ends what it left
+    /// open.
     pub(crate) fn open(
         log: &dyn Log,
+        index: usize,
         guarantee: Guarantee,
         transactional_id: &str,
         transaction_timeout: Duration,
         partitions: Arc<BTreeMap<Arc<str>, i32>>,
     ) -> Result<Self, LogError> {
-        let producer = match guarantee {
+        let client = match guarantee {
             Guarantee::ExactlyOnce => {
                 let mut producer = log.transactional_producer(transactional_id, transaction_timeout)?;
                 producer.init(transaction_timeout.max(Duration::from_secs(30)))?;
-                Kind::ExactlyOnce { producer, open: false }
+                Client::ExactlyOnce { producer, open: false }
             }
-            Guarantee::AtLeastOnce => Kind::AtLeastOnce { producer: log.producer()? },
+            Guarantee::AtLeastOnce => Client::AtLeastOnce { producer: log.producer()? },
         };
-        Ok(Self { producer, partitions, partitioner: Partitioner::new(), timeout: transaction_timeout })
+        Ok(Self {
+            client: Some(client),
+            committer: Committer::start(format!("millpond-commit-{index}"))?,
+            outbox: Outbox::default(),
+            partitions,
+            partitioner: Partitioner::new(),
+            timeout: transaction_timeout,
+        })
     }
 
-    /// Appends to a partition; begins the transaction if none is open.
+    /// Appends to a partition, or keeps the record while a commit is in flight.
     pub(crate) fn append(&mut self, record: Append<'_>) -> Result<(), LogError> {
-        match &mut self.producer {
-            Kind::ExactlyOnce { producer, open } => {
-                if !*open {
-                    producer.begin()?;
-                    *open = true;
-                }
-                producer.append(record)
+        match &mut self.client {
+            Some(client) => client.append(record),
+            None => {
+                self.outbox.push(record);
+                Ok(())
             }
-            Kind::AtLeastOnce { producer } => producer.append(record),
         }
     }
 
     /// Serves acknowledgements without waiting.
     pub(crate) fn serve(&mut self) {
-        match &mut self.producer {
-            Kind::ExactlyOnce { producer, .. } => producer.serve(),
-            Kind::AtLeastOnce { producer } => producer.serve(),
+        match &mut self.client {
+            Some(Client::ExactlyOnce { producer, .. }) => producer.serve(),
+            Some(Client::AtLeastOnce { producer }) => producer.serve(),
+            // The committer does.
+            None => {}
         }
     }
 
-    /// Makes all that was appended since the last commit final, together with the positions.
+    /// Memory of records that wait for a commit to end, in bytes.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
+    /// Begins to make all that was appended since the last commit final, together with the positions. Until
+    /// [`Production::committed`] says how that ended, records wait.
+    pub(crate) fn begin_commit(
+        &mut self,
+        positions: Vec<(TopicPartition, i64)>,
+        group: Arc<dyn Group>,
+        epoch: Epoch,
+    ) -> Result<(), LogError> {
+        let client = self.client.take().expect("at most one commit is in flight");
+        self.committer.begin(Job { client, positions, group, epoch, timeout: self.timeout })
+    }
+
+    /// Waits up to `patience` for the commit in flight; `None` while it is not over.
     ///
     /// On an error it is unknown whether it became final, but for [`LogError::Abortable`]: then it did not.
-    pub(crate) fn commit(
-        &mut self,
-        positions: &[(TopicPartition, i64)],
-        group: &dyn Group,
-        epoch: &Epoch,
-    ) -> Result<(), LogError> {
-        match &mut self.producer {
-            Kind::ExactlyOnce { producer, open } => {
-                if !*open {
-                    producer.begin()?;
-                    *open = true;
-                }
-                // First, so that a record that is refused is told as such: behind it every call says only that the transaction must end.
-                producer.flush(self.timeout)?;
-                // A stale epoch: the tasks may have moved, but the producer is still good.
-                let metadata = group.metadata(epoch).map_err(|error| match error {
-                    LogError::Fenced { reason } => LogError::Abortable { reason },
-                    error => error,
-                })?;
-                producer.send_offsets(positions, &metadata)?;
-                producer.commit(self.timeout)?;
-                *open = false;
-                Ok(())
-            }
-            Kind::AtLeastOnce { producer } => {
-                producer.flush(self.timeout)?;
-                group.commit(epoch, positions)
-            }
+    pub(crate) fn committed(&mut self, patience: Duration) -> Option<Result<(), LogError>> {
+        Some(self.committer.wait(patience)?.and_then(|Done { client, result }| {
+            self.client = Some(client);
+            result
+        }))
+    }
+
+    /// Appends what has waited for the commit to end.
+    pub(crate) fn append_waiting(&mut self) -> Result<(), LogError> {
+        if self.outbox.is_empty() {
+            return Ok(());
         }
+        let client = self.client.as_mut().expect(HERE);
+        self.outbox.drain(|record| client.append(record))
     }
 
     /// Takes back what was appended since the last commit, where that is possible (exactly once).
     pub(crate) fn abort(&mut self) -> Result<(), LogError> {
-        match &mut self.producer {
-            Kind::ExactlyOnce { producer, open } if *open => {
+        self.outbox.clear();
+        match &mut self.client {
+            Some(Client::ExactlyOnce { producer, open }) if *open => {
                 producer.abort(self.timeout)?;
                 *open = false;
                 Ok(())
             }
-            Kind::ExactlyOnce { .. } => Ok(()),
-            Kind::AtLeastOnce { producer } => producer.flush(self.timeout),
+            Some(Client::ExactlyOnce { .. }) => Ok(()),
+            Some(Client::AtLeastOnce { producer }) => producer.flush(self.timeout),
+            None => Err(LogError::Fatal { reason: "the producer was lost with the thread for commits".into() }),
         }
     }
 
     /// The offset after the last acknowledged record of a partition.
     pub(crate) fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
-        match &self.producer {
-            Kind::ExactlyOnce { producer, .. } => producer.acknowledged(topic, partition),
-            Kind::AtLeastOnce { producer } => producer.acknowledged(topic, partition),
+        match self.client.as_ref().expect(HERE) {
+            Client::ExactlyOnce { producer, .. } => producer.acknowledged(topic, partition),
+            Client::AtLeastOnce { producer } => producer.acknowledged(topic, partition),
         }
         .map(|offset| offset + 1)
     }
@@ -141,5 +172,55 @@ impl Output for Production {
             self.partitions.get(topic).copied().ok_or_else(|| LogError::UnknownTopic { topic: topic.to_string() })?;
         let partition = self.partitioner.partition(key, partitions);
         Ok(self.append(Append { topic, partition, key, value, timestamp_ms, headers })?)
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Appends; begins the transaction if none is open.
+    fn append(&mut self, record: Append<'_>) -> Result<(), LogError> {
+        match self {
+            Self::ExactlyOnce { producer, open } => {
+                if !*open {
+                    producer.begin()?;
+                    *open = true;
+                }
+                producer.append(record)
+            }
+            Self::AtLeastOnce { producer } => producer.append(record),
+        }
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        positions: &[(TopicPartition, i64)],
+        group: &dyn Group,
+        epoch: &Epoch,
+        timeout: Duration,
+    ) -> Result<(), LogError> {
+        match self {
+            Self::ExactlyOnce { producer, open } => {
+                if !*open {
+                    producer.begin()?;
+                    *open = true;
+                }
+                // First, so that a record that is refused is told as such: behind it every call says only that the transaction must end.
+                producer.flush(timeout)?;
+                // A stale epoch: the tasks may have moved, but the producer is still good.
+                let metadata = group.metadata(epoch).map_err(|error| match error {
+                    LogError::Fenced { reason } => LogError::Abortable { reason },
+                    error => error,
+                })?;
+                producer.send_offsets(positions, &metadata)?;
+                producer.commit(timeout)?;
+                *open = false;
+                Ok(())
+            }
+            Self::AtLeastOnce { producer } => {
+                producer.flush(timeout)?;
+                group.commit(epoch, positions)
+            }
+        }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Task {
     sources: Vec<usize>,
     /// Positions as last committed, by queue; `None` if never.
     committed: Vec<Option<i64>>,
+    /// Positions of the commit in flight, by queue.
+    frozen: Vec<i64>,
     /// Records left out that are in the metric already.
     dropped: Dropped,
 }
@@ -67,7 +69,8 @@ impl Task {
         let committed = inputs.iter().map(|input| input.is_committed.then_some(input.position)).collect();
         let sources = inputs.iter().map(|input| input.source).collect();
         let queues = inputs.into_iter().map(|input| Queue::new(input.partition, input.position)).collect();
-        Self { id, sub_topology, processors, context, queues, sources, committed, dropped: Dropped::default() }
+        let (frozen, dropped) = (Vec::new(), Dropped::default());
+        Self { id, sub_topology, processors, context, queues, sources, committed, frozen, dropped }
     }
 
     pub(crate) fn queues(&self) -> &[Queue] {
@@ -119,8 +122,11 @@ impl Task {
         self.context.stream_time_ms()
     }
 
-    /// First half of a commit: what changed in the stores goes to the changelogs, the last value per key.
-    pub(crate) fn write_changelogs(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {
+    /// First half of a commit: what changed in the stores goes to the changelogs, the last value per key. What the task does from
+    /// now on belongs to the next one.
+    pub(crate) fn freeze(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {
+        self.frozen.clear();
+        self.frozen.extend(self.queues.iter().map(Queue::position));
         let (specs, partition) = (&self.sub_topology.stores, self.id.partition);
         let mut production = production.borrow_mut();
         let headers = Headers::default();
@@ -137,9 +143,9 @@ impl Task {
         })
     }
 
-    /// The positions a commit writes down.
-    pub(crate) fn positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
-        self.queues.iter().map(|queue| (queue.partition().clone(), queue.position()))
+    /// The positions that the commit in flight writes down.
+    pub(crate) fn frozen_positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
+        self.queues.iter().zip(&self.frozen).map(|(queue, position)| (queue.partition().clone(), *position))
     }
 
     /// Second half of a commit, when the log has it: the local state follows.
@@ -153,10 +159,10 @@ impl Task {
                 *stored = next.max(*stored);
             }
         }
-        point.positions.extend(self.queues.iter().map(|queue| (queue.partition().clone(), queue.position())));
+        point.positions.extend(self.frozen_positions());
         self.context.stores_mut().commit(&point)?;
-        for (committed, queue) in self.committed.iter_mut().zip(&self.queues) {
-            *committed = Some(queue.position());
+        for (committed, position) in self.committed.iter_mut().zip(&self.frozen) {
+            *committed = Some(*position);
         }
         Ok(())
     }

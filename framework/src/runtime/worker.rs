@@ -16,7 +16,10 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use self::{committing::RENEW_POSITIONS, recovery::Trouble};
+use self::{
+    committing::{InFlight, RENEW_POSITIONS},
+    recovery::Trouble,
+};
 use super::{
     Command, Report, Shared,
     production::Production,
@@ -44,6 +47,7 @@ pub(crate) struct Worker {
     /// Asked for the ends of changelogs; reads nothing.
     watermarks: Box<dyn Reader>,
     production: Rc<RefCell<Production>>,
+    in_flight: Option<InFlight>,
     /// The epoch that commits are fenced by; `None` until the cluster gives one.
     epoch: Option<Epoch>,
     tasks: BTreeMap<TaskId, Slot>,
@@ -95,6 +99,7 @@ impl Worker {
             restorer: shared.log.reader(isolation)?,
             watermarks: shared.log.reader(Isolation::ReadUncommitted)?,
             production: Rc::new(RefCell::new(production)),
+            in_flight: None,
             epoch: None,
             tasks: BTreeMap::new(),
             failed: BTreeSet::new(),
@@ -115,6 +120,7 @@ impl Worker {
     fn open_production(shared: &Shared, index: usize) -> Result<Production, LogError> {
         Production::open(
             &*shared.log,
+            index,
             shared.settings.guarantee,
             &shared.transactional_id(index),
             shared.settings.transaction_timeout,
@@ -164,17 +170,31 @@ impl Worker {
         self.restore()?;
         let started = self.shared.clock.monotonic();
         // What cannot be committed yet must not grow without a bound: full queues then pause fetching.
-        let full = self.uncommitted_bytes() > self.shared.settings.uncommitted_bytes;
-        let more = !full && self.process()?;
+        let more = !self.is_full() && self.process()?;
         let now = self.shared.clock.monotonic();
-        if now >= self.next_commit || (!full && self.uncommitted_bytes() > self.shared.settings.uncommitted_bytes) {
-            self.commit()?;
+        if self.in_flight.is_none() && (now >= self.next_commit || self.is_full()) {
+            self.begin_commit()?;
         }
         let busy = (self.shared.clock.monotonic() - started).as_secs_f64();
         self.shared.metrics.worker_busy.with_label_values(&[&self.index.to_string()]).inc_by(busy);
         let restoring = self.is_restoring() && !self.restore_is_idle;
-        self.fetch(if more || restoring { Duration::ZERO } else { self.wait(now) })?;
+        let mut wait = if more || restoring { Duration::ZERO } else { self.wait(now) };
+        if self.in_flight.is_some() {
+            // Without room, or without records, there is nothing else to wait for.
+            self.settle(if self.is_full() { IDLE_WAIT } else { wait })?;
+            wait = Duration::ZERO;
+        }
+        if !self.suspects.is_empty() {
+            // One at a time: nothing of the next may be in the transaction.
+            self.settle_wholly()?;
+        }
+        self.fetch(wait)?;
         Ok(true)
+    }
+
+    /// Whether there is no room for more that is not committed.
+    fn is_full(&self) -> bool {
+        self.uncommitted_bytes() > self.shared.settings.uncommitted_bytes
     }
 
     fn mark_progress(&self) {
@@ -224,6 +244,7 @@ impl Worker {
     }
 
     fn drop_all(&mut self) -> Result<(), Trouble> {
+        self.end_commit()?;
         self.epoch = None;
         self.waiting.clear();
         let tasks: Vec<_> = self.tasks.keys().copied().collect();

@@ -1,9 +1,17 @@
 //! The commit of a worker: everything its tasks did since the last one becomes final together.
+//!
+//! It is pipelined: [`Worker::begin_commit`] freezes what was done and hands it to the log, the tasks go on, and
+//! [`Worker::settle`] lets the local state follow once the log has it. At most one commit is in flight.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Slot, Worker, recovery::Trouble};
-use crate::{log::LogError, processor::ProcessError, runtime::Report, state::TaskId};
+use crate::{
+    log::LogError,
+    processor::ProcessError,
+    runtime::{Report, task::IDLE_WAIT},
+    state::TaskId,
+};
 
 /// How often the positions of idle tasks are committed again. The group subscribes to none of their topics, so the broker forgets
 /// positions that are older than `offsets.retention.minutes` (7 days by default).
@@ -11,94 +19,148 @@ pub(super) const RENEW_POSITIONS: Duration = Duration::from_secs(3600);
 /// After so many failed commits in a row the worker gives up.
 const FAILED_COMMITS: u32 = 20;
 
-/// What a commit did.
+/// What became of the wish to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Committed {
-    /// All that was done is final.
-    Everything,
+pub(super) enum Begun {
+    /// It is in flight, or there was nothing to do.
+    Now,
     /// It has to wait for the cluster to confirm the epoch.
     Later,
+}
+
+/// A commit in flight.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    started: Duration,
+    tasks: BTreeSet<TaskId>,
+    /// It holds the positions of all tasks.
+    renews: bool,
 }
 
 // === impl Worker ===
 
 impl Worker {
-    /// Makes the work of all tasks final: changelogs and outputs, positions, then the local state.
-    pub(super) fn commit(&mut self) -> Result<Committed, Trouble> {
+    /// Begins to make the work of all tasks final: changelogs and outputs, positions, then the local state. There must be none in
+    /// flight.
+    pub(super) fn begin_commit(&mut self) -> Result<Begun, Trouble> {
         let started = self.shared.clock.monotonic();
         self.next_commit = started + self.shared.settings.commit_interval;
         self.observe();
-        let Some(epoch) = self.epoch.clone() else { return Ok(Committed::Later) };
+        let Some(epoch) = self.epoch.clone() else { return Ok(Begun::Later) };
         // A newer generation has come, and the cluster has not yet confirmed that the tasks stay: they go on, the commit waits.
         if self.shared.group.epoch().as_ref() != Some(&epoch) {
-            return Ok(Committed::Later);
+            return Ok(Begun::Later);
         }
-        let renew = started >= self.next_renewal;
-        let (mut dirty, mut positions) = (BTreeSet::new(), Vec::new());
+        let renews = started >= self.next_renewal;
+        let (mut tasks, mut positions) = (BTreeSet::new(), Vec::new());
         for (id, slot) in &mut self.tasks {
             if let Slot::Running(task) = slot
-                && (renew || task.is_dirty())
+                && (renews || task.is_dirty())
             {
-                task.write_changelogs(&self.production).map_err(|error| Trouble::of(*id, error))?;
-                positions.extend(task.positions());
-                dirty.insert(*id);
+                task.freeze(&self.production).map_err(|error| Trouble::of(*id, error))?;
+                positions.extend(task.frozen_positions());
+                tasks.insert(*id);
             }
         }
         if positions.is_empty() {
             // The suspect has nothing to do.
             self.suspects.pop_first();
-            return Ok(Committed::Everything);
+            return Ok(Begun::Now);
         }
-        let result = self.production.borrow_mut().commit(&positions, &*self.shared.group, &epoch);
-        if let Err(error) = result {
-            let outcome = if matches!(error, LogError::Abortable { .. }) { "aborted" } else { "failed" };
-            self.shared.metrics.commits.with_label_values(&[outcome]).inc();
-            self.failed_commits += 1;
-            if matches!(error, LogError::RecordRefused { .. }) {
-                return Err(self.refused(dirty, error));
-            }
-            // The same work fails again and again, and not because the log is away: going on would hide it.
-            if self.failed_commits >= FAILED_COMMITS && !error.is_retriable() {
-                return Err(Trouble::Stop(error));
-            }
-            return Err(Trouble::from(error));
+        let group = self.shared.group.clone();
+        self.production.borrow_mut().begin_commit(positions, group, epoch).map_err(Trouble::Clients)?;
+        self.in_flight = Some(InFlight { started, tasks, renews });
+        Ok(Begun::Now)
+    }
+
+    /// Waits up to `patience` for the commit in flight, if there is one; when the log has it, the local state follows.
+    pub(super) fn settle(&mut self, patience: Duration) -> Result<(), Trouble> {
+        if self.in_flight.is_none() {
+            return Ok(());
         }
+        let Some(result) = self.production.borrow_mut().committed(patience) else { return Ok(()) };
+        let Some(InFlight { started, tasks, renews }) = self.in_flight.take() else { return Ok(()) };
+        match result {
+            Err(error) => Err(self.commit_failed(tasks, error)),
+            Ok(()) => self.finish(started, tasks, renews),
+        }
+    }
+
+    /// Waits for the commit in flight, if there is one, however long it takes; each of its steps has a deadline.
+    pub(super) fn settle_wholly(&mut self) -> Result<(), Trouble> {
+        while self.in_flight.is_some() {
+            // Waiting for the log is no lack of progress.
+            self.mark_progress();
+            self.settle(IDLE_WAIT)?;
+        }
+        Ok(())
+    }
+
+    /// A commit from begin to end, behind the one in flight.
+    pub(super) fn commit(&mut self) -> Result<Begun, Trouble> {
+        self.settle_wholly()?;
+        let begun = self.begin_commit()?;
+        self.settle_wholly()?;
+        Ok(begun)
+    }
+
+    /// The log has it.
+    fn finish(&mut self, started: Duration, tasks: BTreeSet<TaskId>, renews: bool) -> Result<(), Trouble> {
         let now_ms = self.shared.clock.now_ms();
         let production = self.production.borrow();
         for (id, slot) in &mut self.tasks {
             if let Slot::Running(task) = slot
-                && dirty.contains(id)
+                && tasks.contains(id)
             {
                 task.committed(&production, now_ms).map_err(|error| Trouble::of(*id, error))?;
             }
         }
         drop(production);
-        self.suspects.retain(|task| !dirty.contains(task));
-        for task in dirty {
+        self.suspects.retain(|task| !tasks.contains(task));
+        for task in tasks {
             if self.failed.remove(&task) {
                 self.report(Report::Recovered { task });
             }
         }
         self.failed_commits = 0;
-        if renew {
+        if renews {
             self.next_renewal = started + RENEW_POSITIONS;
         }
         self.shared.metrics.commits.with_label_values(&["ok"]).inc();
         self.shared.metrics.commit_duration.observe((self.shared.clock.monotonic() - started).as_secs_f64());
-        Ok(Committed::Everything)
+        let appended = self.production.borrow_mut().append_waiting();
+        appended.map_err(|error| match error {
+            // Whose record it was is not known here.
+            error @ LogError::RecordRefused { .. } => self.refused(self.running_tasks(), error),
+            error => Trouble::from(error),
+        })
+    }
+
+    fn commit_failed(&mut self, tasks: BTreeSet<TaskId>, error: LogError) -> Trouble {
+        let outcome = if matches!(error, LogError::Abortable { .. }) { "aborted" } else { "failed" };
+        self.shared.metrics.commits.with_label_values(&[outcome]).inc();
+        self.failed_commits += 1;
+        if matches!(error, LogError::RecordRefused { .. }) {
+            return self.refused(tasks, error);
+        }
+        // The same work fails again and again, and not because the log is away: going on would hide it.
+        if self.failed_commits >= FAILED_COMMITS && !error.is_retriable() {
+            return Trouble::Stop(error);
+        }
+        Trouble::from(error)
     }
 
     /// A record was refused when it was delivered: whose it was is known if only one task had anything to commit. Else the tasks go on
-    /// one at a time until it is known.
-    fn refused(&mut self, dirty: BTreeSet<TaskId>, error: LogError) -> Trouble {
-        match (dirty.len(), dirty.first()) {
+    /// one at a time, and wait for each commit, until it is known.
+    fn refused(&mut self, tasks: BTreeSet<TaskId>, error: LogError) -> Trouble {
+        match (tasks.len(), tasks.first()) {
             (1, Some(task)) => {
                 self.suspects.remove(task);
                 Trouble::Task(*task, ProcessError::Log(error))
             }
             _ => {
-                tracing::warn!(worker = self.index, %error, tasks = dirty.len(), "looking for the task whose record it is");
-                self.suspects = dirty;
+                tracing::warn!(worker = self.index, %error, tasks = tasks.len(), "looking for the task whose record it is");
+                self.suspects = tasks;
                 Trouble::Rewind(error)
             }
         }
@@ -108,8 +170,8 @@ impl Worker {
     /// stay in the open transaction, since its next owner does it again.
     pub(super) fn commit_last(&mut self) {
         let result = match self.commit() {
-            Ok(Committed::Everything) => return,
-            Ok(Committed::Later) => self.rewind(),
+            Ok(Begun::Now) => return,
+            Ok(Begun::Later) => self.rewind(),
             Err(trouble) => {
                 tracing::warn!(
                     worker = self.index,

@@ -84,7 +84,8 @@ impl Worker {
     }
 
     pub(super) fn uncommitted_bytes(&self) -> usize {
-        self.running().map(Task::uncommitted_bytes).sum()
+        let waiting = self.production.borrow().waiting_bytes();
+        self.running().map(Task::uncommitted_bytes).sum::<usize>() + waiting
     }
 
     /// Brings the gauges of the tasks up to date.

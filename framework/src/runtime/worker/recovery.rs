@@ -40,6 +40,9 @@ impl Worker {
     /// # Errors
     /// When local state cannot be used, the log refuses for good, or the instance stops while the log is away.
     pub(super) fn recover(&mut self, mut trouble: Trouble) -> Result<(), ProcessError> {
+        if let Err(Trouble::State(error)) = self.end_commit() {
+            return Err(ProcessError::State(error));
+        }
         let mut wait = FIRST_RETRY;
         let mut was_away = false;
         loop {
@@ -92,8 +95,25 @@ impl Worker {
         }
     }
 
+    /// Waits for a commit in flight, before all tasks go back to their last commit. If it failed, they do so anyway.
+    pub(super) fn end_commit(&mut self) -> Result<(), Trouble> {
+        match self.settle_wholly() {
+            Ok(()) => Ok(()),
+            Err(trouble @ Trouble::State(_)) => Err(trouble),
+            Err(Trouble::Damaged(id, error)) => {
+                tracing::error!(task = %id, %error, "the state cannot be written");
+                self.rebuild_task(id)
+            }
+            Err(trouble) => {
+                tracing::warn!(worker = self.index, ?trouble, "the commit in flight failed");
+                Ok(())
+            }
+        }
+    }
+
     /// New clients, then back to the last commit. `init` ends what the old producer left open.
     pub(super) fn reopen(&mut self) -> Result<(), Trouble> {
+        self.end_commit()?;
         let isolation = self.shared.settings.isolation();
         let production = Self::open_production(&self.shared, self.index).map_err(Trouble::Clients)?;
         let reader = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
@@ -107,6 +127,7 @@ impl Worker {
 
     /// Aborts what is open and takes every task back to its last commit.
     pub(super) fn rewind(&mut self) -> Result<(), Trouble> {
+        self.end_commit()?;
         self.production.borrow_mut().abort().map_err(Trouble::Clients)?;
         let detached = self.detach_all();
         self.replay(detached)

@@ -1,6 +1,10 @@
 //! The life of a worker's task: opened, restored, run, closed.
 
-use std::{collections::BTreeMap, error::Error, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    sync::Arc,
+};
 
 use super::{LAST_RETRY, Restoring, Slot, Worker, recovery::Trouble};
 use crate::{
@@ -200,6 +204,10 @@ impl Worker {
         self.failed.insert(id);
         self.report(Report::Failed { task: id, error });
         Ok(())
+    }
+
+    pub(super) fn running_tasks(&self) -> BTreeSet<TaskId> {
+        self.tasks.iter().filter(|(_, slot)| matches!(slot, Slot::Running(_))).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = &Task> {

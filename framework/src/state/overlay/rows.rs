@@ -4,123 +4,109 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 
-use super::{Entry, Intervals};
+use super::{
+    Entry, Intervals,
+    slab::{RowId, Slab},
+};
 use crate::state::range::{Direction, KeyRange};
 
-/// Slots that are looked at, at most, to make room for one row.
-const STEPS: usize = 32;
+/// Places of the table that are looked at, at most, to make room for one row.
+const STEPS: usize = 64;
 
-/// Rows in slots, found by the hash of their key.
+/// Rows of a slab, found by the hash of their key.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    slots: Vec<Slot>,
-    /// Numbers of slots, by the hash of their key.
-    table: HashTable<u32>,
-    /// Slots without a row.
-    free: Vec<u32>,
-    /// Slots written in the live interval.
-    dirty: Vec<u32>,
+    table: HashTable<RowId>,
+    /// Rows written in the live interval.
+    dirty: Vec<RowId>,
     /// The keys of uncommitted rows in their order, from the first scan on.
-    order: Option<BTreeMap<Box<[u8]>, u32>>,
-    /// The slot that is the next to be looked at when there is need of room.
+    order: Option<BTreeMap<Box<[u8]>, RowId>>,
+    /// The place of the table that is the next to be looked at when there is need of room.
     hand: usize,
-    /// Buffers of the slots and keys of `order`.
-    buffer_bytes: usize,
+    /// Bytes of the keys in `order`.
+    order_bytes: usize,
 }
 
-/// A row. Key and value lie in one buffer, which is used again when the value, or the row, changes.
-#[derive(Debug, Default)]
-struct Slot {
-    buffer: Vec<u8>,
-    key_len: u32,
-    timestamp_ms: i64,
-    /// The interval of the last write; 0 when it was only read.
-    written: u64,
-    state: State,
-    /// Whether it was asked for since it was last looked at for giving it up.
-    asked_for: bool,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
-    #[default]
-    Free,
-    Deleted,
-    Present,
-}
-
-/// How many bytes a slot has in the vector and the table.
-const SLOT_BYTES: usize = size_of::<Slot>() + 2 * size_of::<u32>();
+/// What a row of the order costs beside its key.
+const ORDER_BYTES: usize = size_of::<Box<[u8]>>() + size_of::<RowId>();
 
 // === impl Rows ===
 
 impl Rows {
-    /// Memory in use, in bytes.
+    /// Memory in use beside the slab, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        (self.slots.len() - self.free.len()) * SLOT_BYTES + self.buffer_bytes
+        self.table.allocation_size() + self.dirty.capacity() * size_of::<RowId>() + self.order_bytes
     }
 
-    pub(super) fn get(&mut self, hash: u64, key: &[u8]) -> Option<Entry<'_>> {
-        let number = *self.table.find(hash, |number| self.slots[*number as usize].key() == key)?;
-        let slot = &mut self.slots[number as usize];
-        slot.asked_for = true;
-        Some(slot.entry())
+    #[inline]
+    pub(super) fn get<'s>(&self, slab: &'s mut Slab, hash: u64, key: &[u8]) -> Option<Entry<'s>> {
+        let id = *self.table.find(hash, |id| slab.key(*id) == key)?;
+        slab.ask(id);
+        Some(slab.entry(id))
     }
 
     /// Sets a row; says how many bytes that makes more that are not committed.
     pub(super) fn write(
         &mut self,
+        slab: &mut Slab,
         hash: u64,
         key: &[u8],
         entry: Entry<'_>,
         clock: Intervals,
         hasher: &impl Fn(&[u8]) -> u64,
     ) -> usize {
-        let found = self.table.find(hash, |number| self.slots[*number as usize].key() == key).copied();
-        let number = found.unwrap_or_else(|| self.take_slot(hash, key, hasher));
-        let slot = &mut self.slots[number as usize];
-        let before = slot.buffer.capacity();
-        slot.set(entry);
-        slot.asked_for = true;
-        let grown = slot.buffer.capacity() - before;
-        self.buffer_bytes += grown;
-        let written = std::mem::replace(&mut slot.written, clock.live);
+        let before = slab.bytes();
+        let found = self.table.find_mut(hash, |id| slab.key(*id) == key);
+        let (id, moved) = match found {
+            Some(place) => {
+                let id = slab.set(*place, entry);
+                (id, std::mem::replace(place, id) != id)
+            }
+            None => {
+                let id = slab.insert(key, entry);
+                self.table.insert_unique(hash, id, |id| hasher(slab.key(*id)));
+                (id, true)
+            }
+        };
+        slab.ask(id);
+        let written = slab.written(id);
+        let is_new = written <= clock.committed;
+        if self.order.is_some() && (is_new || moved) {
+            self.add_to_order(key, id);
+        }
         if written == clock.live {
-            return grown;
+            self.dirty[slab.place_among_writes(id) as usize] = id;
+            return slab.bytes().saturating_sub(before);
         }
-        let bytes = SLOT_BYTES + slot.buffer.capacity();
-        self.dirty.push(number);
-        if written <= clock.committed {
-            self.add_to_order(number);
-        }
-        bytes
+        let place = u32::try_from(self.dirty.len()).expect("an interval has fewer than 2^32 rows");
+        slab.set_written(id, clock.live, place);
+        self.dirty.push(id);
+        row_bytes(key, entry)
     }
 
-    /// Keeps a committed row, if it is within the limit or others can be given up for it.
+    /// Keeps a committed row, if it is within the limit or others can be given up for it. `others` is memory that counts, too.
     pub(super) fn keep(
         &mut self,
+        slab: &mut Slab,
         hash: u64,
         key: &[u8],
         entry: Entry<'_>,
         clock: Intervals,
-        limit_bytes: usize,
+        (others, limit_bytes): (usize, usize),
         hasher: &impl Fn(&[u8]) -> u64,
     ) {
-        let needed = SLOT_BYTES + key.len() + entry.value().map_or(0, <[u8]>::len);
-        let mut steps = STEPS;
-        if self.bytes() + needed > limit_bytes {
-            // The slot of the row that gives way is used again, with its buffer.
-            let Some(number) = self.give_up_one(clock, &mut steps, hasher) else { return };
-            self.free.push(number);
+        let (needed, mut steps) = (row_bytes(key, entry), STEPS);
+        // A full table doubles.
+        let is_full = self.table.len() == self.table.capacity();
+        let mut growth = if is_full { self.table.allocation_size() } else { 0 };
+        while slab.bytes() + self.bytes() + others + needed + growth > limit_bytes {
+            if !self.give_up_one(slab, clock, &mut steps, hasher) {
+                return;
+            }
+            growth = 0;
         }
-        let number = self.take_slot(hash, key, hasher);
-        let slot = &mut self.slots[number as usize];
-        let before = slot.buffer.capacity();
-        slot.set(entry);
-        self.buffer_bytes += slot.buffer.capacity() - before;
-        if self.bytes() > limit_bytes {
-            self.free_one(clock, &mut steps, hasher);
-        }
+        let id = slab.insert(key, entry);
+        self.table.insert_unique(hash, id, |id| hasher(slab.key(*id)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -128,150 +114,131 @@ impl Rows {
     }
 
     /// Takes a row out, if it is committed.
-    pub(super) fn forget(&mut self, hash: u64, key: &[u8], clock: Intervals) {
-        let found = self.table.find_entry(hash, |number| self.slots[*number as usize].key() == key);
-        if let Ok(entry) = found
-            && self.slots[*entry.get() as usize].written <= clock.committed
+    pub(super) fn forget(&mut self, slab: &mut Slab, hash: u64, key: &[u8], clock: Intervals) {
+        if let Ok(entry) = self.table.find_entry(hash, |id| slab.key(*id) == key)
+            && slab.written(*entry.get()) <= clock.committed
         {
-            let (number, _) = entry.remove();
-            self.buffer_bytes -= self.slots[number as usize].buffer.capacity();
-            self.slots[number as usize] = Slot::default();
-            self.free.push(number);
+            let (id, _) = entry.remove();
+            slab.remove(id);
         }
     }
 
     /// Hands out the writes of the interval that ends, in the order of keys.
-    pub(super) fn freeze<E>(&mut self, mut each: impl FnMut(&[u8], Entry<'_>) -> Result<(), E>) -> Result<(), E> {
-        let slots = &self.slots;
-        self.dirty.sort_unstable_by(|a, b| slots[*a as usize].key().cmp(slots[*b as usize].key()));
-        let result = self.dirty.iter().try_for_each(|number| {
-            let slot = &slots[*number as usize];
-            each(slot.key(), slot.entry())
-        });
+    pub(super) fn freeze<E>(
+        &mut self,
+        slab: &Slab,
+        mut each: impl FnMut(&[u8], Entry<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.dirty.sort_unstable_by(|a, b| slab.key(*a).cmp(slab.key(*b)));
+        let result = self.dirty.iter().try_for_each(|id| each(slab.key(*id), slab.entry(*id)));
         self.dirty.clear();
         result
     }
 
     /// Everything up to `clock.committed` is committed.
-    pub(super) fn committed(&mut self, clock: Intervals) {
-        let (slots, bytes) = (&self.slots, &mut self.buffer_bytes);
+    pub(super) fn committed(&mut self, slab: &Slab, clock: Intervals) {
+        let bytes = &mut self.order_bytes;
         if let Some(order) = &mut self.order {
-            order.retain(|key, number| {
-                let stays = slots[*number as usize].written > clock.committed;
-                *bytes -= if stays { 0 } else { key.len() };
+            order.retain(|key, id| {
+                let stays = slab.written(*id) > clock.committed;
+                *bytes -= if stays { 0 } else { key.len() + ORDER_BYTES };
                 stays
             });
         }
     }
 
-    /// Gives rows up until the others are within the limit, or none is left to be given up.
-    pub(super) fn shrink(&mut self, clock: Intervals, limit_bytes: usize, hasher: &impl Fn(&[u8]) -> u64) {
+    /// Gives rows up until slab, `others` and what is here are within the limit, or none is left to be given up.
+    pub(super) fn shrink(
+        &mut self,
+        slab: &mut Slab,
+        clock: Intervals,
+        (others, limit_bytes): (usize, usize),
+        hasher: &impl Fn(&[u8]) -> u64,
+    ) {
         // Twice around: the first time for those that were asked for.
-        let mut steps = 2 * self.slots.len();
-        while self.bytes() > limit_bytes && self.free_one(clock, &mut steps, hasher) {}
+        let mut steps = 2 * self.table.num_buckets();
+        while slab.bytes() + self.bytes() + others > limit_bytes && self.give_up_one(slab, clock, &mut steps, hasher) {}
+        if self.table.len() < self.table.capacity() / 4 {
+            self.table.shrink_to(2 * self.table.len(), |id| hasher(slab.key(*id)));
+        }
     }
 
     /// The uncommitted rows of a range, in order.
     pub(super) fn uncommitted<'a>(
         &'a mut self,
+        slab: &'a Slab,
         range: &KeyRange<'_>,
         direction: Direction,
         clock: Intervals,
     ) -> Box<dyn Iterator<Item = (&'a [u8], Entry<'a>)> + 'a> {
         if self.order.is_none() {
             self.order = Some(BTreeMap::new());
-            for number in 0..self.slots.len() {
-                let slot = &self.slots[number];
-                if slot.state != State::Free && slot.written > clock.committed {
-                    self.add_to_order(number as u32);
-                }
-            }
+            let uncommitted: Vec<_> =
+                self.table.iter().filter(|id| slab.written(**id) > clock.committed).copied().collect();
+            uncommitted.into_iter().for_each(|id| self.add_to_order(slab.key(id), id));
         }
-        let (slots, order) = (&self.slots, self.order.as_ref().expect("it was made above"));
+        let order = self.order.as_ref().expect("it was made above");
         let rows = order.range::<[u8], _>(range.bounds());
-        let rows = rows.map(|(key, number)| (&**key, slots[*number as usize].entry()));
+        let rows = rows.map(|(key, id)| (&**key, slab.entry(*id)));
         match direction {
             Direction::Forward => Box::new(rows),
             Direction::Backward => Box::new(rows.rev()),
         }
     }
 
-    fn add_to_order(&mut self, number: u32) {
-        if let Some(order) = &mut self.order {
-            let key = self.slots[number as usize].key();
-            order.insert(key.into(), number);
-            self.buffer_bytes += key.len();
+    /// Lays the rows together in another slab.
+    pub(super) fn move_to(&mut self, from: &Slab, to: &mut Slab, clock: Intervals) {
+        for id in &mut self.table {
+            let entry = from.entry(*id);
+            let (written, place) = (from.written(*id), from.place_among_writes(*id));
+            let moved = to.insert(from.key(*id), entry);
+            to.set_written(moved, written, place);
+            if written == clock.live {
+                self.dirty[place as usize] = moved;
+            }
+            if let Some(place) = self.order.as_mut().and_then(|order| order.get_mut(from.key(*id))) {
+                *place = moved;
+            }
+            *id = moved;
         }
     }
 
-    /// A slot for a key that has none.
-    fn take_slot(&mut self, hash: u64, key: &[u8], hasher: &impl Fn(&[u8]) -> u64) -> u32 {
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            u32::try_from(self.slots.len() - 1).expect("4 billion rows are more than memory holds")
-        });
-        let slot = &mut self.slots[number as usize];
-        let before = slot.buffer.capacity();
-        slot.take(key);
-        self.buffer_bytes += slot.buffer.capacity() - before;
-        let slots = &self.slots;
-        self.table.insert_unique(hash, number, |number| hasher(slots[*number as usize].key()));
-        number
+    fn add_to_order(&mut self, key: &[u8], id: RowId) {
+        if let Some(order) = &mut self.order
+            && order.insert(key.into(), id).is_none()
+        {
+            self.order_bytes += key.len() + ORDER_BYTES;
+        }
     }
 
-    /// Gives a row up and frees its buffer; `false` when the steps are used up.
-    fn free_one(&mut self, clock: Intervals, steps: &mut usize, hasher: &impl Fn(&[u8]) -> u64) -> bool {
-        let Some(number) = self.give_up_one(clock, steps, hasher) else { return false };
-        let slot = std::mem::take(&mut self.slots[number as usize]);
-        self.buffer_bytes -= slot.buffer.capacity();
-        self.free.push(number);
-        true
-    }
-
-    /// Takes the next committed row that was not asked for lately out of the table; its slot still has its buffer.
-    fn give_up_one(&mut self, clock: Intervals, steps: &mut usize, hasher: &impl Fn(&[u8]) -> u64) -> Option<u32> {
-        while *steps > 0 && !self.slots.is_empty() {
+    /// Gives up the next committed row that was not asked for lately; `false` when the steps are used up.
+    fn give_up_one(
+        &mut self,
+        slab: &mut Slab,
+        clock: Intervals,
+        steps: &mut usize,
+        hasher: &impl Fn(&[u8]) -> u64,
+    ) -> bool {
+        while *steps > 0 && !self.table.is_empty() {
             *steps -= 1;
-            self.hand = (self.hand + 1) % self.slots.len();
-            let slot = &mut self.slots[self.hand];
-            let stays = slot.state == State::Free || slot.written > clock.committed;
-            if stays || std::mem::take(&mut slot.asked_for) {
+            self.hand = (self.hand + 1) % self.table.num_buckets();
+            let Some(id) = self.table.get_bucket(self.hand).copied() else { continue };
+            if slab.written(id) > clock.committed || slab.take_asked(id) {
                 continue;
             }
-            let (hash, number) = (hasher(slot.key()), self.hand as u32);
-            slot.state = State::Free;
-            let entry = self.table.find_entry(hash, |other| *other == number);
+            let entry = self.table.find_entry(hasher(slab.key(id)), |other| *other == id);
             entry.expect("every row is in the table").remove();
-            return Some(number);
+            slab.remove(id);
+            return true;
         }
-        None
+        false
     }
 }
 
-// === impl Slot ===
-
-impl Slot {
-    fn key(&self) -> &[u8] {
-        &self.buffer[..self.key_len as usize]
-    }
-
-    fn entry(&self) -> Entry<'_> {
-        let value = (self.state == State::Present).then(|| &self.buffer[self.key_len as usize..]);
-        Entry { value, timestamp_ms: self.timestamp_ms }
-    }
-
-    /// Becomes the slot of a key.
-    fn take(&mut self, key: &[u8]) {
-        self.buffer.clear();
-        self.buffer.extend_from_slice(key);
-        self.key_len = u32::try_from(key.len()).expect("Kafka's records are below 2 GiB");
-        (self.state, self.asked_for, self.written) = (State::Deleted, false, 0);
-    }
-
-    fn set(&mut self, entry: Entry<'_>) {
-        self.buffer.truncate(self.key_len as usize);
-        self.buffer.extend_from_slice(entry.value().unwrap_or_default());
-        self.state = if entry.value().is_some() { State::Present } else { State::Deleted };
-        self.timestamp_ms = entry.timestamp_ms();
-    }
+/// About what a row takes, table and all.
+fn row_bytes(key: &[u8], entry: Entry<'_>) -> usize {
+    key.len() + entry.value().map_or(0, <[u8]>::len) + ROW_BYTES
 }
+
+/// What a row takes beside its key and value: header, rounding, its place in the table.
+const ROW_BYTES: usize = 40;
