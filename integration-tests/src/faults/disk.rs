@@ -54,26 +54,28 @@ pub(super) fn lose_task(state_dir: &Path, topology: &Resolved, rng: &mut Rng) ->
     Ok(Some(*task))
 }
 
-/// Changes bytes in all tables of all tasks; says how many tables there were.
+/// Changes bytes in all tables of all tasks: in every block, or one in a block of rows, which shows only when they are read. Says how many
+/// tables there were.
 pub(super) fn corrupt(state_dir: &Path, topology: &Resolved, rng: &mut Rng) -> anyhow::Result<usize> {
-    let mut tables = 0;
+    let (mut tables, everywhere) = (0, rng.below(2) == 0);
     for (_, folder) in task_folders(state_dir, topology)? {
         for entry in fs::read_dir(folder.join("rocksdb"))? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "sst") {
                 // A running instance may have deleted it meanwhile.
-                tables += usize::from(corrupt_file(&path, rng).is_ok());
+                tables += usize::from(corrupt_file(&path, everywhere, rng).is_ok());
             }
         }
     }
     Ok(tables)
 }
 
-fn corrupt_file(path: &Path, rng: &mut Rng) -> std::io::Result<()> {
+fn corrupt_file(path: &Path, everywhere: bool, rng: &mut Rng) -> std::io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let len = file.metadata()?.len();
-    let mut at = rng.below(BETWEEN_FLIPS.min(len.max(1)));
-    while at < len {
+    // Rows come first in a table.
+    let (mut at, end) = if everywhere { (rng.below(BETWEEN_FLIPS), len) } else { (len / 8, len / 8 + 1) };
+    while at < end.min(len) {
         let mut byte = [0];
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(&mut byte)?;

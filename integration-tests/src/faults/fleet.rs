@@ -30,7 +30,7 @@ use crate::{
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// How long an instance may take to come to a failpoint; one that does not is killed.
-const FAILPOINT_PATIENCE: Duration = Duration::from_secs(8);
+const FAILPOINT_PATIENCE: Duration = Duration::from_secs(12);
 /// How often to look after the instances.
 const LOOK: Duration = Duration::from_millis(50);
 /// The memory of the stores of an instance, in bytes: the least, so that there are tables on disk.
@@ -59,6 +59,8 @@ struct Life {
     all_damaged: bool,
     /// Whether the one before ended in a crash.
     after_crash: bool,
+    /// Its place in [`Fleet::restored`], if it has one.
+    told: Option<usize>,
 }
 
 /// What a life after a crash restored.
@@ -117,8 +119,11 @@ impl Fleet {
 
     /// Starts an instance.
     pub(super) fn start(&mut self, number: usize, to_die: Option<Failpoint>) -> anyhow::Result<()> {
-        let instance = &mut self.instances[number];
-        self.lives[number].stored = block_in_place(|| disk::stored_offsets(instance.state_dir(), &self.topology))?;
+        let (instance, life) = (&mut self.instances[number], &mut self.lives[number]);
+        // To look at damaged state would be to move it aside.
+        if !life.all_damaged {
+            life.stored = block_in_place(|| disk::stored_offsets(instance.state_dir(), &self.topology))?;
+        }
         match to_die {
             None => instance.start(),
             Some(at) => instance.start_to_die(at),
@@ -250,8 +255,13 @@ impl Fleet {
                 (sum.records, sum.most, sum.whole) = (sum.records + records, sum.most + most, sum.whole + whole);
             }
         }
-        if life.after_crash && sum.records > 0 {
-            self.restored.push(sum);
+        if life.after_crash && sum.whole > 0 {
+            let told = life.told.unwrap_or(self.restored.len());
+            match self.restored.get_mut(told) {
+                Some(before) => *before = sum,
+                None => self.restored.push(sum),
+            }
+            self.lives[number].told = Some(told);
         }
         Ok(())
     }
