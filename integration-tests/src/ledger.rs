@@ -75,7 +75,7 @@ pub struct Balance {
     pub balance: i64,
     /// The id of the last one's transfer.
     pub last: u64,
-    /// Text that follows from the rest; it gives the rows some weight, and shows bytes that were changed on disk.
+    /// Text that follows from the rest; it gives the rows weight, so that they go to disk soon, and shows bytes that were changed there.
     pub memo: String,
 }
 
@@ -177,8 +177,8 @@ impl Balance {
     }
 }
 
-/// 96 letters that look random, and so are not compressed away.
+/// 1 KiB that looks random, and so is hardly compressed.
 fn memo(postings: u64, balance: i64, last: u64) -> String {
     let mut rng = crate::faults::Rng::new(postings ^ balance.cast_unsigned().rotate_left(20) ^ last.rotate_left(40));
-    (0..6).map(|_| format!("{:016x}", rng.next())).collect()
+    (0..64).map(|_| format!("{:016x}", rng.next())).collect()
 }

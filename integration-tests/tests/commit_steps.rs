@@ -27,6 +27,8 @@ use tokio::task::block_in_place;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Transfers while a fault is armed.
 const TRANSFERS: u64 = 40;
+/// How long the call takes that a fault happens at: some commit intervals, in which more transfers come.
+const STALL: Duration = Duration::from_millis(150);
 /// Lives that end in a crash, one after the other on the same disk.
 const LIVES: usize = 2;
 const PREFIX: &str = "ledger";
@@ -112,16 +114,17 @@ fn may_fail(guarantee: Guarantee, step: Step, moment: Moment, failure: Failure) 
 
 impl Failure {
     fn fault(self) -> Fault {
-        let reason = "on purpose".to_owned();
-        let what = "a call".to_owned();
-        Fault::Fail(match self {
+        let (what, reason) = ("a call".to_owned(), "on purpose".to_owned());
+        let error = match self {
             Self::Unavailable => LogError::Unavailable { what, reason },
-            Self::Timeout => LogError::Timeout { what, after: Duration::ZERO },
+            Self::Timeout => LogError::Timeout { what, after: STALL },
             Self::Abortable => LogError::Abortable { reason },
             Self::Fenced => LogError::Fenced { reason },
             Self::Fatal => LogError::Fatal { reason },
-            Self::Stall => return Fault::Stall(Duration::from_millis(150)),
-        })
+            Self::Stall => return Fault::Stall(STALL),
+        };
+        // Late, so that the worker is in the next interval when it hears of it.
+        Fault::StallAndFail(STALL, error)
     }
 }
 

@@ -94,6 +94,8 @@ pub enum Fault {
     Fail(LogError),
     /// The call takes so much longer.
     Stall(Duration),
+    /// The call takes so much longer, and then says that it failed.
+    StallAndFail(Duration, LogError),
     /// The instance dies there. With [`FaultyLog::new`], every call of every one of its threads stands still until [`Faults::bury`],
     /// and fails afterwards; with [`FaultyLog::aborting`] the process ends.
     Crash,
@@ -204,26 +206,26 @@ impl Faults {
     fn pass(&self, step: Step, moment: Moment) -> Result<(), LogError> {
         let mut state = self.state();
         let fault = state.take_due(step, moment);
-        match &fault {
-            Some(fault) => {
-                tracing::warn!(%step, ?moment, ?fault, "a fault was injected");
-                if *fault == Fault::Crash {
-                    self.freeze(&mut state);
-                }
-                state.fired += 1;
-                self.0.changed.notify_all();
+        if let Some(fault) = &fault {
+            tracing::warn!(%step, ?moment, ?fault, "a fault was injected");
+            if *fault == Fault::Crash {
+                self.freeze(&mut state);
             }
-            None => {}
+            state.fired += 1;
+            self.0.changed.notify_all();
         }
         self.wait_while_frozen(state)?;
-        match fault {
-            Some(Fault::Fail(error)) => Err(error),
-            Some(Fault::Stall(time)) => {
-                std::thread::sleep(time);
-                self.breathe()
-            }
-            Some(Fault::Crash) | None => Ok(()),
+        let (stall, result) = match fault {
+            Some(Fault::Fail(error)) => (None, Err(error)),
+            Some(Fault::Stall(time)) => (Some(time), Ok(())),
+            Some(Fault::StallAndFail(time, error)) => (Some(time), Err(error)),
+            Some(Fault::Crash) | None => (None, Ok(())),
+        };
+        if let Some(time) = stall {
+            std::thread::sleep(time);
+            self.breathe()?;
         }
+        result
     }
 
     fn freeze(&self, state: &mut State) {

@@ -36,6 +36,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The memory of the stores of an instance, in bytes: the least, so that there are tables on disk.
 const STATE_MEMORY_BYTES: &str = "2097152";
 
+/// Longer than anybody stands still: what a zombie has open only fencing ends.
+const TRANSACTION_TIMEOUT_MS: &str = "30000";
+
 /// The instances.
 pub(super) struct Fleet {
     pub(super) instances: Vec<Instance>,
@@ -96,7 +99,7 @@ impl Fleet {
             anyhow::Ok(
                 instance
                     .with("MILLPOND_STATE_MEMORY_BYTES", STATE_MEMORY_BYTES)
-                    .with("MILLPOND_TRANSACTION_TIMEOUT_MS", "6000")
+                    .with("MILLPOND_TRANSACTION_TIMEOUT_MS", TRANSACTION_TIMEOUT_MS)
                     .with("MILLPOND_GUARANTEE", guarantee),
             )
         };

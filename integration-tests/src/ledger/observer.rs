@@ -133,11 +133,15 @@ impl Seen {
             };
             ensure!(committed, "answered, and never committed: {seen:?}");
         }
+        let stale = self.stale();
         if guarantee == Guarantee::ExactlyOnce
-            && let Some((older, newer)) = self.stale().first()
+            && let (Some((older, newer)), Some((last, _))) = (stale.first(), stale.last())
         {
             anyhow::bail!(
-                "an answer is {} postings older than one that was there {:?} before it was asked for:\n{older:?}\n{newer:?}",
+                "{} answers within {:?} are older than one that was there before they were asked for; the first is {} postings older \
+                 than one of {:?} before:\n{older:?}\n{newer:?}",
+                stale.len(),
+                last.answered.saturating_sub(older.asked),
                 newer.balance.postings - older.balance.postings,
                 older.asked.saturating_sub(newer.answered),
             );
@@ -163,6 +167,7 @@ impl Seen {
                 }
             }
         }
+        stale.sort_by_key(|(older, _)| older.asked);
         stale
     }
 }
