@@ -12,6 +12,7 @@ mod node;
 mod output;
 mod record;
 mod store;
+mod timed_store;
 
 pub use self::{
     context::Context,
@@ -22,4 +23,5 @@ pub use self::{
     output::Output,
     record::{Change, Record},
     store::{StoreEntry, TimestampedStore},
+    timed_store::{TimedEntry, TimedStore},
 };

@@ -10,6 +10,7 @@ mod hosted;
 mod outbox;
 mod pool;
 mod production;
+mod progress;
 mod queue;
 mod restore;
 mod task;
@@ -28,9 +29,10 @@ pub(crate) use self::{
     globals::GlobalsThread,
     hosted::{Hosted, HostedState},
     pool::Workers,
+    progress::{RestoreProgress, RestoreReading},
 };
 use crate::{
-    config::Guarantee,
+    config::{Guarantee, MemoryShares},
     log::{Epoch, Group, Isolation, Log, TopicPartition},
     metrics::Metrics,
     processor::Globals,
@@ -126,10 +128,8 @@ pub(crate) struct RuntimeSettings {
     pub(crate) commit_interval: Duration,
     /// How long a transaction may stay open.
     pub(crate) transaction_timeout: Duration,
-    /// Records buffered per input partition before fetching pauses.
-    pub(crate) buffered_records: usize,
-    /// Uncommitted bytes of a worker's tasks that make it commit early.
-    pub(crate) uncommitted_bytes: usize,
+    /// How much memory may be used for what.
+    pub(crate) memory: MemoryShares,
     /// How many worker threads.
     pub(crate) threads: usize,
 }

@@ -18,6 +18,8 @@ pub(super) struct Application {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) topology: Arc<Resolved>,
     pub(super) replication_factor: Option<i32>,
+    /// How much longer than their stores the changelogs of windows keep records, in ms.
+    pub(super) additional_retention_ms: i64,
 }
 
 /// The topics of an application, created and checked.
@@ -62,7 +64,10 @@ impl Application {
         let mut wanted: Vec<NewTopic> = partitions
             .internal_topics()
             .iter()
-            .map(|topic| self.internal(topic.name.to_string(), topic.partitions, topic.config.clone()))
+            .map(|topic| {
+                let config = topic.config_with_additional_retention(self.additional_retention_ms);
+                self.internal(topic.name.to_string(), topic.partitions, config)
+            })
             .collect();
         let compacted = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
         wanted.push(self.internal(self.metadata_topic(), 1, compacted));

@@ -10,6 +10,10 @@ pub enum DropReason {
     NullKey,
     /// The operator needs a value, the record has none.
     NullValue,
+    /// The record came after its window, or one of its windows, was closed.
+    Late,
+    /// A result is older than anything that its store still has.
+    Expired,
 }
 
 /// How many records a task left out since it was started, by reason.
@@ -20,7 +24,7 @@ pub struct Dropped([u64; DropReason::ALL.len()]);
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 2] = [Self::NullKey, Self::NullValue];
+    pub const ALL: [Self; 4] = [Self::NullKey, Self::NullValue, Self::Late, Self::Expired];
 
     /// The reason as the value of a metric's label.
     #[must_use]
@@ -28,6 +32,8 @@ impl DropReason {
         match self {
             Self::NullKey => "null_key",
             Self::NullValue => "null_value",
+            Self::Late => "late",
+            Self::Expired => "expired",
         }
     }
 }

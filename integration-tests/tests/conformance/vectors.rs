@@ -1,6 +1,6 @@
 //! The files of the vectors, and how they are replayed.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use millpond::{
     Serdes, Topology,
@@ -10,7 +10,7 @@ use millpond::{
     testing::{DriverError, TestRecord, TopologyTestDriver},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where the files are.
 pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors");
@@ -19,6 +19,8 @@ pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors");
 #[derive(Debug, Deserialize)]
 pub(crate) struct Vector {
     order: Order,
+    #[serde(default)]
+    config: BTreeMap<String, Value>,
     sources: BTreeMap<String, Types>,
     sinks: BTreeMap<String, Types>,
     inputs: Vec<Step>,
@@ -39,23 +41,33 @@ enum Order {
 struct Types {
     key: Type,
     value: Type,
+    #[serde(default)]
+    window_size_ms: i64,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Type {
     String,
     I64,
+    #[serde(rename = "time_windowed<string>")]
+    TimeWindowed,
+    #[serde(rename = "session_windowed<string>")]
+    SessionWindowed,
 }
 
-/// A record that goes in, and what must come out.
+/// A record that goes in, or time that passes, and what must come out.
 #[derive(Debug, Deserialize)]
 struct Step {
+    advance_wall_clock_ms: Option<u64>,
+    #[serde(default)]
     topic: String,
+    #[serde(default)]
     key: Value,
     #[serde(default)]
     value: Value,
     value_hex: Option<String>,
+    #[serde(default)]
     timestamp: i64,
     #[serde(default)]
     headers: Vec<(String, Option<String>)>,
@@ -86,9 +98,14 @@ struct Store {
 #[derive(Debug, PartialEq, Deserialize)]
 struct Entry {
     key: Value,
+    start: Option<i64>,
+    end: Option<i64>,
     value: Value,
-    timestamp: i64,
+    timestamp: Option<i64>,
 }
+
+/// The setting for how often closed windows are looked for.
+const EMIT_INTERVAL: &str = "__emit.interval.ms.kstreams.windowed.aggregation__";
 
 // === impl Vector ===
 
@@ -102,6 +119,9 @@ impl Vector {
     /// Replays all steps; says where the first difference is.
     pub(crate) fn replay(&self, topology: &Topology) -> Result<(), String> {
         let mut driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
+        if let Some(interval) = self.config.get(EMIT_INTERVAL).and_then(Value::as_u64) {
+            driver.set_emit_interval(Duration::from_millis(interval));
+        }
         for (index, step) in self.inputs.iter().enumerate() {
             self.step(&mut driver, step).map_err(|difference| format!("step {index} ({step:?}): {difference}"))?;
         }
@@ -110,11 +130,17 @@ impl Vector {
 
     fn step(&self, driver: &mut TopologyTestDriver, step: &Step) -> Result<(), String> {
         let dropped_before = driver.dropped();
-        let unreadable = match driver.pipe_bytes(self.record(step)) {
-            Ok(()) => 0,
-            // The policy of these vectors is to go on.
-            Err(DriverError::Process(ProcessError::Deserialization { .. })) => 1,
-            Err(error) => return Err(error.to_string()),
+        let unreadable = match step.advance_wall_clock_ms {
+            Some(by) => {
+                driver.advance_wall_clock(Duration::from_millis(by));
+                0
+            }
+            None => match driver.pipe_bytes(self.record(step)) {
+                Ok(()) => 0,
+                // The policy of these vectors is to go on.
+                Err(DriverError::Process(ProcessError::Deserialization { .. })) => 1,
+                Err(error) => return Err(error.to_string()),
+            },
         };
         let found: Vec<Output> = driver.outputs().iter().map(|record| self.output(record)).collect();
         if self.ordered(&found) != self.ordered(&step.outputs) {
@@ -146,7 +172,7 @@ impl Vector {
         };
         Output {
             topic: record.topic.to_string(),
-            key: types.key.decode(record.key.as_deref()),
+            key: types.decode_key(record.key.as_deref()),
             value: types.value.decode(record.value.as_deref()),
             timestamp: record.timestamp_ms,
             headers: record.headers.iter().map(header).collect(),
@@ -172,21 +198,71 @@ impl Vector {
 
 impl Store {
     fn compare(&self, name: &str, driver: &TopologyTestDriver) -> Result<(), String> {
-        assert_eq!(self.kind, "kv", "the kind of store {name}");
         let rows = driver.rows(name, &Serdes::new(Raw, Raw)).map_err(|error| error.to_string())?;
         let mut found: Vec<Entry> = rows
             .iter()
-            .map(|(key, value, timestamp_ms)| Entry {
-                key: self.types.key.decode(Some(key)),
-                value: self.types.value.decode(Some(value)),
-                timestamp: *timestamp_ms,
+            .map(|(key, value, timestamp_ms)| {
+                let (key, start, end) = self.split(key);
+                let value = self.types.value.decode(Some(value));
+                let timestamp = (self.kind != "session").then_some(*timestamp_ms);
+                Entry { key: self.types.key.decode(Some(key)), start, end, value, timestamp }
             })
             .collect();
         // The files are sorted by text also where keys are numbers.
-        found.sort_by_key(|entry| entry.key.as_str().map(str::to_owned).unwrap_or_else(|| entry.key.to_string()));
+        let text = |key: &Value| key.as_str().map(str::to_owned).unwrap_or_else(|| key.to_string());
+        found.sort_by_key(|entry| (text(&entry.key), entry.start, entry.end));
         (found == self.entries)
             .then_some(())
             .ok_or_else(|| format!("store {name} has {found:?}, not {:?}", self.entries))
+    }
+
+    /// The key of a row, its start and its end.
+    fn split<'k>(&self, key: &'k [u8]) -> (&'k [u8], Option<i64>, Option<i64>) {
+        match self.kind.as_str() {
+            "kv" => (key, None, None),
+            "window" => {
+                let (key, start) = take_time(key);
+                // The size is known to those who read the store: all windows have one.
+                let size = self.entries.first().and_then(|entry| Some((entry.start?, entry.end?)));
+                let end = size.map(|(of_start, of_end)| match of_end {
+                    i64::MAX => i64::MAX,
+                    end => start + end - of_start,
+                });
+                (key, Some(start), end)
+            }
+            "session" => {
+                let (key, start) = take_time(key);
+                let (key, end) = take_time(key);
+                (key, Some(start), Some(end))
+            }
+            other => panic!("stores of the kind {other} are not compared"),
+        }
+    }
+}
+
+/// Splits the time at the end of a windowed key off.
+fn take_time(key: &[u8]) -> (&[u8], i64) {
+    let (key, time) = key.split_last_chunk::<8>().expect("a windowed key");
+    (key, i64::from_be_bytes(*time))
+}
+
+// === impl Types ===
+
+impl Types {
+    fn decode_key(&self, bytes: Option<&[u8]>) -> Value {
+        let text = |key| Type::String.decode(Some(key));
+        match (self.key, bytes) {
+            (Type::TimeWindowed, Some(bytes)) => {
+                let (key, start) = take_time(bytes);
+                json!({ "key": text(key), "start": start, "end": start.saturating_add(self.window_size_ms) })
+            }
+            (Type::SessionWindowed, Some(bytes)) => {
+                let (key, start) = take_time(bytes);
+                let (key, end) = take_time(key);
+                json!({ "key": text(key), "start": start, "end": end })
+            }
+            (plain, bytes) => plain.decode(bytes),
+        }
     }
 }
 
@@ -198,6 +274,7 @@ impl Type {
             (_, Value::Null) => None,
             (Self::String, value) => Some(value.as_str().expect("a text").as_bytes().to_vec()),
             (Self::I64, value) => Some(value.as_i64().expect("a number").to_be_bytes().to_vec()),
+            (Self::TimeWindowed | Self::SessionWindowed, _) => panic!("windowed keys are only written"),
         }
     }
 
@@ -206,6 +283,7 @@ impl Type {
             (_, None) => Value::Null,
             (Self::String, Some(bytes)) => std::str::from_utf8(bytes).expect("UTF-8").into(),
             (Self::I64, Some(bytes)) => i64::from_be_bytes(bytes.try_into().expect("8 bytes")).into(),
+            (Self::TimeWindowed | Self::SessionWindowed, Some(_)) => panic!("only keys are windowed"),
         }
     }
 }

@@ -35,7 +35,9 @@ impl DriverTask {
         let id = TaskId::new(sub_topology.id, 0);
         let stores = TaskStores::open(settings, id, Arc::clone(&sub_topology.stores))?;
         let processors = resolved.instantiate(sub_topology.id)?;
-        Ok(Self { processors, ctx: Context::new(id, stores, globals, output), changelogs: BTreeMap::new() })
+        let mut ctx = Context::new(id, stores, globals, output);
+        ctx.set_emit_interval_ms(0);
+        Ok(Self { processors, ctx, changelogs: BTreeMap::new() })
     }
 
     /// Processes a record and commits what it has changed; after an error, nothing has changed.
@@ -61,6 +63,10 @@ impl DriverTask {
     pub(super) fn advance_wall_clock(&mut self, by: Duration) {
         let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.ctx.set_wall_clock_ms(self.ctx.wall_clock_ms().saturating_add(by_ms));
+    }
+
+    pub(super) fn set_emit_interval(&mut self, interval: Duration) {
+        self.ctx.set_emit_interval_ms(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
     }
 
     fn commit(&mut self, record: &TestRecord, offset: i64) -> Result<(), StateError> {
@@ -95,6 +101,9 @@ impl TestRecord {
 /// All rows of a store.
 pub(super) fn rows(stores: &TaskStores, store: StoreId) -> Result<Rows, StateError> {
     // Every record is committed before the next call.
-    let page = stores.view().scan(store, .., usize::MAX, usize::MAX)?;
-    Ok(page.rows.into_iter().map(|row| (row.key, row.value, row.timestamp_ms)).collect())
+    let rows = match stores.specs()[store.index()].kind.retention() {
+        Some(_) => stores.view().scan_times(store, 0..=i64::MAX, usize::MAX)?,
+        None => stores.view().scan(store, .., usize::MAX, usize::MAX)?.rows,
+    };
+    Ok(rows.into_iter().map(|row| (row.key, row.value, row.timestamp_ms)).collect())
 }
