@@ -13,7 +13,10 @@ use integration_tests::{
 use millpond::{
     App, Config,
     app::Instance,
-    config::Guarantee::{self, AtLeastOnce, ExactlyOnce},
+    config::{
+        Guarantee::{self, AtLeastOnce, ExactlyOnce},
+        MemoryShares,
+    },
     log::{LogError, embedded::EmbeddedLog},
     testing::{
         Failpoint, Fault, Faults, FaultyLog,
@@ -212,7 +215,7 @@ async fn start(log: &EmbeddedLog, guarantee: Guarantee, state_dir: std::path::Pa
         guarantee,
         commit_interval: Duration::from_millis(20),
         session_timeout: Duration::from_millis(300),
-        state_memory_bytes: 2 << 20,
+        memory_bytes: MemoryShares::least(1),
         ..Config::default()
     };
     let instance = App::new(topology(PREFIX)?, config).with_log(Arc::new(log)).start().await?;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use millpond::{
-    config::Guarantee,
+    config::{Guarantee, MemoryShares},
     log::{Isolation, Log, TopicPartition},
     state::TaskId,
     testing::Failpoint,
@@ -33,8 +33,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 const FAILPOINT_PATIENCE: Duration = Duration::from_secs(12);
 /// How often to look after the instances.
 const LOOK: Duration = Duration::from_millis(50);
-/// The memory of the stores of an instance, in bytes: the least, so that there are tables on disk.
-const STATE_MEMORY_BYTES: &str = "2097152";
 
 /// Longer than anybody stands still: what a zombie has open only fencing ends.
 const TRANSACTION_TIMEOUT_MS: &str = "30000";
@@ -94,11 +92,13 @@ impl Fleet {
             Guarantee::ExactlyOnce => "exactly-once",
             Guarantee::AtLeastOnce => "at-least-once",
         };
+        // The least, so that there are tables on disk.
+        let memory = MemoryShares::least(1).to_string();
         let instance = |number| {
             let instance = Instance::ledger(application, name(number), bootstrap, folder)?;
             anyhow::Ok(
                 instance
-                    .with("MILLPOND_STATE_MEMORY_BYTES", STATE_MEMORY_BYTES)
+                    .with("MILLPOND_MEMORY_BYTES", &memory)
                     .with("MILLPOND_TRANSACTION_TIMEOUT_MS", TRANSACTION_TIMEOUT_MS)
                     .with("MILLPOND_GUARANTEE", guarantee),
             )
