@@ -48,6 +48,8 @@ pub(super) struct Fleet {
     pub(super) restored: Vec<Restored>,
     /// Instances that ended though nobody had asked them to.
     pub(super) ended: Vec<String>,
+    /// The same before they were members.
+    pub(super) not_started: Vec<String>,
 }
 
 /// From one start of an instance to its end.
@@ -111,6 +113,7 @@ impl Fleet {
             clock,
             restored: Vec::new(),
             ended: Vec::new(),
+            not_started: Vec::new(),
         })
     }
 
@@ -198,8 +201,14 @@ impl Fleet {
         for number in 0..self.instances.len() {
             if let Some(status) = self.instances[number].has_ended()? {
                 let log = self.instances[number].read_log()?;
-                let error = log.lines().rev().find(|line| line.contains("ERROR") || line.contains("Error"));
-                self.ended.push(format!("{} ended with {status}: {}", name(number), error.unwrap_or("no word")));
+                let error = log.lines().find(|line| line.contains(" ERROR ") || line.starts_with("Error:"));
+                let told = format!("{} ended with {status}: {}", name(number), error.unwrap_or("no word"));
+                // One that does not find the log in time at its start ends, for its supervisor to start it again.
+                if log.contains("joined generation") {
+                    self.ended.push(told)
+                } else {
+                    self.not_started.push(told)
+                }
                 let Life { damaged, all_damaged, .. } = std::mem::take(&mut self.lives[number]);
                 self.lives[number] = Life { damaged, all_damaged, after_crash: true, ..Life::default() };
                 self.start(number, None)?;

@@ -109,6 +109,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
         bail!("instances ended by themselves: {}", fleet.ended.join("; "));
     }
     notes.append(&mut fleet.ended);
+    notes.append(&mut fleet.not_started);
     let elapsed = clock.monotonic();
     Ok(Report {
         transfers: books.page().transfers.len(),

@@ -21,7 +21,7 @@ use crate::faults::Rng;
 /// How long one try to flush may take.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long the log may be away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Time between two small batches.
 const BEAT: Duration = Duration::from_millis(20);
 
