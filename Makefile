@@ -4,7 +4,10 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/millpond/target
 CARGO = cargo
 PROFILE = --release
 
-.PHONY: demo test check bench repeat build setup setup-test
+ROUNDS ?= 50
+SEED ?= 1
+
+.PHONY: demo test check bench repeat faults build setup setup-test
 
 demo: setup ## Run the main job: three instances on the embedded log, all flights, queries. ARGS=--exit ends when all answers are right.
 	$(CARGO) run $(PROFILE) -p flights -- demo $(ARGS)
@@ -25,6 +28,10 @@ bench: setup-test ## Time from a record's append to its being visible in a query
 repeat: setup-test ## The three-process test, N times in a row (default 10).
 	$(CARGO) build $(PROFILE) --workspace --bins
 	for n in $$(seq $(or $(N),10)); do $(CARGO) test $(PROFILE) -p integration-tests --test three_instances || exit 1; done
+
+faults: setup-test ## Rounds of faults by seed: kills at every step, zombies, a broker that crashes, damaged tables. ROUNDS=50 SEED=1
+	$(CARGO) build $(PROFILE) -p integration-tests --bins
+	$(CARGO) run $(PROFILE) -p integration-tests --bin faults -- --rounds $(ROUNDS) --seed $(SEED)
 
 build: setup
 	$(CARGO) build $(PROFILE) --workspace --all-targets

@@ -12,6 +12,7 @@ mod control;
 mod error;
 mod leader_calls;
 mod metadata_topic;
+mod pulse;
 mod serving;
 mod start;
 mod status;
@@ -24,7 +25,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::oneshot};
 
-use self::{application::Application, serving::InstanceServing, start::Start, status::Status};
+use self::{application::Application, pulse::Pulse, serving::InstanceServing, start::Start, status::Status};
 pub use self::{
     application::PrepareError,
     error::AppError,
@@ -127,12 +128,14 @@ impl App {
         let resolved = Arc::new(topology.resolve(&application_id));
         let instance_id = config.instance_id.clone();
         let status = Arc::new(Status::new(&instance_id.as_str().into()));
+        let pulse = Pulse::new(Arc::clone(&clock), config.session_timeout, config.max_poll_interval);
         let serving = Arc::new(InstanceServing::new(
             &resolved,
             &instance_id,
             metrics.clone(),
             Arc::clone(&clock),
             Arc::clone(&status),
+            pulse,
         ));
 
         let listener =

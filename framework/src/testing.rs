@@ -1,5 +1,9 @@
 //! Tools for tests of what is built with this crate.
 
 mod driver;
+mod faulty;
 
-pub use self::driver::{DriverError, TestRecord, TestTopic, TopologyTestDriver};
+pub use self::{
+    driver::{DriverError, TestRecord, TestTopic, TopologyTestDriver},
+    faulty::{Failpoint, FailpointError, Fault, Faults, FaultyLog, Moment, Step},
+};

@@ -2,7 +2,9 @@
 
 pub mod broker;
 pub mod dashboards;
+pub mod faults;
 pub mod job;
+pub mod ledger;
 pub mod log_conformance;
 pub mod service;
 pub mod topologies;

@@ -1,8 +1,9 @@
-//! `flights serve` as real processes: started, killed, stopped, asked.
+//! Services as real processes: started, killed, stopped, asked. `flights serve`, and the `ledger` of the tests of faults.
 
 use std::{
     collections::BTreeMap,
     fs::File,
+    io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use millpond::state::TaskId;
+use millpond::{state::TaskId, testing::Failpoint};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub struct Instance {
     /// The instance id.
     pub id: String,
+    program: Program,
     port: u16,
     folder: PathBuf,
     state_dir: PathBuf,
@@ -31,6 +33,16 @@ pub struct Instance {
     environment: BTreeMap<String, String>,
     process: Option<Child>,
     starts: usize,
+}
+
+/// What an instance is one of.
+#[derive(Debug)]
+enum Program {
+    Flights,
+    /// The application id is the prefix of its topics.
+    Ledger {
+        application: String,
+    },
 }
 
 /// A metric's samples, by their labels as Prometheus writes them.
@@ -41,10 +53,14 @@ pub type Samples = BTreeMap<String, f64>;
 /// # Errors
 /// When it is not there: `cargo build --release --workspace` makes it.
 pub fn flights_binary() -> anyhow::Result<PathBuf> {
+    binary("flights")
+}
+
+fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test.ancestors().find(|folder| folder.join("flights").is_file());
-    folder.map(|folder| folder.join("flights")).with_context(|| {
-        format!("no `flights` beside {}: run `cargo build --release --workspace` first", test.display())
+    let folder = test.ancestors().find(|folder| folder.join(name).is_file());
+    folder.map(|folder| folder.join(name)).with_context(|| {
+        format!("no `{name}` beside {}: run `cargo build --release --workspace` first", test.display())
     })
 }
 
@@ -56,8 +72,21 @@ impl Instance {
     /// # Errors
     /// When no port is free.
     pub fn new(id: &str, bootstrap: &str, folder: &Path) -> anyhow::Result<Self> {
+        Self::of(Program::Flights, id, bootstrap, folder)
+    }
+
+    /// An instance of the [ledger](crate::ledger) with this application id, as above.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn ledger(application: &str, id: &str, bootstrap: &str, folder: &Path) -> anyhow::Result<Self> {
+        Self::of(Program::Ledger { application: application.into() }, id, bootstrap, folder)
+    }
+
+    fn of(program: Program, id: &str, bootstrap: &str, folder: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             id: id.into(),
+            program,
             port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
             folder: folder.to_owned(),
             state_dir: folder.join(id),
@@ -114,13 +143,32 @@ impl Instance {
     /// # Errors
     /// When the binary is not built.
     pub fn command(&self) -> anyhow::Result<Command> {
-        let mut command = Command::new(flights_binary()?);
-        command
-            .args(["serve", "--bootstrap", &self.bootstrap, "--application-id", APPLICATION, "--threads", "1"])
-            .args(["--instance-id", &self.id, "--http", &format!("127.0.0.1:{}", self.port)])
-            .arg("--state-dir")
-            .arg(&self.state_dir)
-            .envs(&self.environment);
+        let http = format!("127.0.0.1:{}", self.port);
+        let mut command = match &self.program {
+            Program::Flights => {
+                let mut command = Command::new(flights_binary()?);
+                command
+                    .args(["serve", "--bootstrap", &self.bootstrap, "--application-id", APPLICATION, "--threads", "1"])
+                    .args(["--instance-id", &self.id, "--http", &http])
+                    .arg("--state-dir")
+                    .arg(&self.state_dir)
+                    .stdin(Stdio::null());
+                command
+            }
+            Program::Ledger { application } => {
+                let mut command = Command::new(binary("ledger")?);
+                command
+                    .env("MILLPOND_BOOTSTRAP", &self.bootstrap)
+                    .env("MILLPOND_APPLICATION_ID", application)
+                    .env("MILLPOND_THREADS", "1")
+                    .env("MILLPOND_INSTANCE_ID", &self.id)
+                    .env("MILLPOND_HTTP", &http)
+                    .env("MILLPOND_STATE_DIR", &self.state_dir)
+                    .stdin(Stdio::piped());
+                command
+            }
+        };
+        command.envs(&self.environment);
         Ok(command)
     }
 
@@ -131,9 +179,49 @@ impl Instance {
     pub fn start(&mut self) -> anyhow::Result<()> {
         self.starts += 1;
         let log = File::create(self.log())?;
-        let process = self.command()?.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let process = self.command()?.stdout(log.try_clone()?).stderr(log).spawn()?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Starts its process, which dies at a failpoint. For a ledger.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_to_die(&mut self, at: Failpoint) -> anyhow::Result<()> {
+        self.environment.insert(crate::ledger::FAILPOINT.into(), at.to_string());
+        let started = self.start();
+        self.environment.remove(crate::ledger::FAILPOINT);
+        started
+    }
+
+    /// Lets its process die at a failpoint, which is counted from now on. For a ledger.
+    ///
+    /// # Errors
+    /// When it is not running, or does not listen.
+    pub fn arm(&mut self, at: Failpoint) -> anyhow::Result<()> {
+        let process = self.process.as_mut().with_context(|| format!("{} is not running", self.id))?;
+        let input = process.stdin.as_mut().context("only a ledger listens for failpoints")?;
+        Ok(writeln!(input, "{at}")?)
+    }
+
+    /// How its process ended, if it has.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn has_ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let status = process.try_wait()?;
+        if status.is_some() {
+            self.process = None;
+        }
+        Ok(status)
+    }
+
+    /// Whether it was started, and was not seen to end.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Kills it with SIGKILL.
@@ -152,9 +240,29 @@ impl Instance {
     /// # Errors
     /// When it is not running.
     pub fn terminate(&mut self) -> anyhow::Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Lets it stand still, with SIGSTOP.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on after [`Instance::pause`], with SIGCONT.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
         let process = self.process.as_ref().with_context(|| format!("{} is not running", self.id))?;
-        let status = Command::new("kill").args(["-TERM", &process.id().to_string()]).status()?;
-        anyhow::ensure!(status.success(), "kill -TERM of {} failed", self.id);
+        let status = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status()?;
+        anyhow::ensure!(status.success(), "kill -{name} of {} failed", self.id);
         Ok(())
     }
 
@@ -183,6 +291,15 @@ impl Instance {
     /// When it was never started.
     pub fn read_log(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(self.log())?)
+    }
+
+    /// The logs of all its starts so far.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read_logs(&self) -> anyhow::Result<String> {
+        let log = |start| std::fs::read_to_string(self.folder.join(format!("{}.{start}.log", self.id)));
+        Ok((1..=self.starts).map(log).collect::<Result<_, _>>()?)
     }
 
     /// Status and JSON body of `GET path`.

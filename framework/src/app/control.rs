@@ -13,6 +13,7 @@ use super::{
     AppError,
     leader_calls::{Call, LeaderCalls},
     metadata_topic::MetadataTopic,
+    pulse::Pulse,
     status::Status,
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(super) struct Control {
     pub(super) calls: LeaderCalls,
     pub(super) shared: Arc<Shared>,
     pub(super) status: Arc<Status>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) max_poll_interval: Duration,
     /// When to ask next whether the log is back.
     pub(super) next_probe: Duration,
@@ -88,6 +90,7 @@ impl Control {
     }
 
     fn turns(&mut self) -> Result<(), AppError> {
+        self.pulse.begin();
         self.step(Event::Offsets(self.offsets.clone()))?;
         let mut stop_by: Option<Duration> = None;
         loop {
@@ -112,8 +115,11 @@ impl Control {
     fn turn(&mut self) -> Result<Next, AppError> {
         let alive = self.workers.are_alive(self.max_poll_interval);
         self.status.set_stuck(!alive);
+        self.pulse.beat();
         if alive {
-            if let Some(event) = self.membership.poll(TURN)? {
+            let event = self.membership.poll(TURN)?;
+            self.pulse.polled();
+            if let Some(event) = event {
                 self.hear(&event);
                 if let Next::Stopped = self.step(Event::Membership(event))? {
                     return Ok(Next::Stopped);
@@ -198,6 +204,8 @@ impl Control {
     }
 
     fn act(&mut self, action: Action) -> Result<Next, AppError> {
+        // Some take seconds while the log is away.
+        self.pulse.beat();
         match action {
             Action::PublishHost(host) => self.metadata.publish(&MetadataRecord::Host(host)),
             Action::PublishAssignment(assignment) => self.metadata.publish(&MetadataRecord::Assignment(assignment)),
@@ -244,6 +252,7 @@ impl Control {
                 tracing::warn!(reason, "the membership is lost");
                 // Others own the tasks now. The workers drop them when they can, which may be long after if they wait for the log.
                 self.shared.hosted.clear();
+                self.pulse.begin();
             }
             MembershipEvent::Unavailable { reason } => self.status.log_unavailable(reason, self.now()),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::status::Status;
+use super::{pulse::Pulse, status::Status};
 use crate::{
     cluster::{ClusterView, Role, TaskState},
     metrics::Metrics,
@@ -20,6 +20,7 @@ pub(super) struct InstanceServing {
     application_id: String,
     instance_id: String,
     pub(super) status: Arc<Status>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) hosted: Arc<Hosted>,
     pub(super) stores: OnceLock<Arc<Catalogue>>,
     pub(super) globals: OnceLock<Arc<TaskView>>,
@@ -38,6 +39,7 @@ impl InstanceServing {
         metrics: Metrics,
         clock: Arc<dyn Clock>,
         status: Arc<Status>,
+        pulse: Pulse,
     ) -> Self {
         let description = topology.describe();
         let json = serde_json::to_value(&description).unwrap_or_else(|error| error.to_string().into());
@@ -45,6 +47,7 @@ impl InstanceServing {
             application_id: topology.application_id().to_owned(),
             instance_id: instance_id.to_owned(),
             status,
+            pulse: Arc::new(pulse),
             hosted: Arc::default(),
             stores: OnceLock::new(),
             globals: OnceLock::new(),
@@ -91,6 +94,9 @@ impl Serving for InstanceServing {
     }
 
     fn local_task(&self, task: TaskId) -> Option<LocalTask> {
+        if !self.pulse.may_answer() {
+            return None;
+        }
         let hosted = self.hosted.get(task)?;
         let state = match hosted.state {
             HostedState::Restoring => TaskState::Restoring,

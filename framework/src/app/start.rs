@@ -37,7 +37,7 @@ impl Start {
     /// Brings the instance up to the point where it has joined the group.
     pub(super) fn bring_up(self) -> Result<Control, AppError> {
         let Self { application, config, metrics, serving } = self;
-        let status = Arc::clone(&serving.status);
+        let (status, pulse) = (Arc::clone(&serving.status), Arc::clone(&serving.pulse));
         let log = Arc::clone(&application.log);
         let clock = Arc::clone(&application.clock);
         let topology = Arc::clone(&application.topology);
@@ -132,6 +132,7 @@ impl Start {
             calls,
             shared,
             status,
+            pulse,
             max_poll_interval: config.max_poll_interval,
             next_probe: now,
             next_offsets: now,

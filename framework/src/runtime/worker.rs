@@ -139,9 +139,9 @@ impl Worker {
                 Ok(false) => return,
                 Err(trouble) => {
                     if let Err(error) = self.recover(trouble) {
-                        tracing::error!(worker = self.index, %error, "the worker stops");
-                        let _ =
-                            self.reports.send(Report::WorkerFailed { worker: self.index, error: error.to_string() });
+                        let error = tasks::with_causes(&error);
+                        tracing::error!(worker = self.index, error, "the worker stops");
+                        let _ = self.reports.send(Report::WorkerFailed { worker: self.index, error });
                         return;
                     }
                 }

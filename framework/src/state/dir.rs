@@ -108,7 +108,8 @@ impl StateDir {
         }
     }
 
-    /// Moves the damaged state of an owner away, for a look at it; it begins anew. Only the last one is kept.
+    /// Moves the damaged state of an owner away, for a look at it; it begins anew. Only the last one is kept. If somebody deleted it, there
+    /// is nothing to move.
     ///
     /// # Errors
     /// [`StateError::AlreadyOpen`] while it is open, [`StateError::Io`].
@@ -120,8 +121,10 @@ impl StateDir {
         if to.try_exists().map_err(io_error("look for", &to))? {
             fs::remove_dir_all(&to).map_err(io_error("remove", &to))?;
         }
-        fs::rename(&from, &to).map_err(io_error("move aside", &from))?;
-        Ok(to)
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(to),
+            result => result.map(|()| to).map_err(io_error("move aside", &from)),
+        }
     }
 
     /// Removes the state of a task.
@@ -257,6 +260,17 @@ mod tests {
         }
         let tasks = dir.tasks().expect("a readable directory");
         assert_eq!(tasks, [TaskId::new(0, 2), TaskId::new(0, 10), TaskId::new(1, 0)]);
+    }
+
+    #[test]
+    fn damaged_state_is_moved_aside_and_deleted_state_is_none() {
+        let state_dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = Arc::new(open(state_dir.path()).expect("a new directory"));
+        let task = TaskId::new(0, 1);
+        fs::create_dir(dir.task_dir(task)).expect("a writable directory");
+        let aside = dir.set_aside(Owner::Task(task)).expect("nobody has it open");
+        assert!(aside.exists() && !dir.task_dir(task).exists());
+        dir.set_aside(Owner::Task(task)).expect("there is nothing to move");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Worker {
                 }
                 Trouble::Damaged(id, ref error) => {
                     tracing::error!(task = %id, %error, "going back to the last commit");
-                    self.rebuild_task(id).and_then(|()| self.rewind())
+                    self.rebuild_task(id, error).and_then(|()| self.rewind())
                 }
                 Trouble::Dropping(_) => self.drop_all(),
                 Trouble::State(error) => return Err(ProcessError::State(error)),
@@ -102,7 +102,7 @@ impl Worker {
             Err(trouble @ Trouble::State(_)) => Err(trouble),
             Err(Trouble::Damaged(id, error)) => {
                 tracing::error!(task = %id, %error, "the state cannot be written");
-                self.rebuild_task(id)
+                self.rebuild_task(id, &error)
             }
             Err(trouble) => {
                 tracing::warn!(worker = self.index, ?trouble, "the commit in flight failed");

@@ -16,7 +16,7 @@ use crate::{
         restore::{Begun, Restore},
         task::{Input, Task},
     },
-    state::{CommitPoint, Owner, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, Owner, StateError, StoreId, TaskId, TaskStores},
 };
 
 // === impl Worker ===
@@ -72,13 +72,10 @@ impl Worker {
     }
 
     /// Moves the damaged state of a task aside, and begins to rebuild it.
-    pub(super) fn rebuild_task(&mut self, id: TaskId) -> Result<(), Trouble> {
+    pub(super) fn rebuild_task(&mut self, id: TaskId, error: &StateError) -> Result<(), Trouble> {
         self.shared.hosted.remove(id);
         drop(self.detach(id));
-        if let Some(dir) = &self.shared.state.dir {
-            let aside = dir.set_aside(Owner::Task(id)).map_err(Trouble::State)?;
-            tracing::error!(task = %id, aside = %aside.display(), "the state is damaged: moved aside, to be rebuilt");
-        }
+        self.set_aside(id, error)?;
         let opened = self.open_task(id);
         self.began(id, opened)
     }
@@ -161,11 +158,7 @@ impl Worker {
         self.waiting.remove(&id);
         self.suspects.remove(&id);
         let was_running = matches!(self.tasks.get(&id), Some(Slot::Running(_)));
-        let Some(mut stores) = self.detach(id) else { return Ok(None) };
-        if was_running {
-            let current_ms = Some(self.shared.clock.now_ms());
-            stores.commit(&CommitPoint { current_ms, ..CommitPoint::default() }).map_err(Trouble::State)?;
-        }
+        let Some(stores) = self.detach(id) else { return Ok(None) };
         let (metrics, name) = (&self.shared.metrics, id.to_string());
         let gauges = [
             &metrics.restore_remaining,
@@ -177,9 +170,34 @@ impl Worker {
             // One that was never set is none to remove.
             let _ = gauge.remove_label_values(&[&name]);
         }
+        match self.close_stores(stores, was_running) {
+            Ok(offsets) => Ok(Some(offsets)),
+            // It is lost here, and whoever runs the task next rebuilds it. The other tasks are closed as well.
+            Err(error) if error.is_damage() => {
+                self.set_aside(id, &error)?;
+                Ok(Some(BTreeMap::new()))
+            }
+            Err(error) => Err(Trouble::State(error)),
+        }
+    }
+
+    /// Writes down where stores stand, and closes them.
+    fn close_stores(&self, mut stores: TaskStores, was_running: bool) -> Result<BTreeMap<StoreId, i64>, StateError> {
+        if was_running {
+            let current_ms = Some(self.shared.clock.now_ms());
+            stores.commit(&CommitPoint { current_ms, ..CommitPoint::default() })?;
+        }
         let offsets = stores.committed().changelog_offsets.clone();
-        stores.close().map_err(Trouble::State)?;
-        Ok(Some(offsets))
+        stores.close()?;
+        Ok(offsets)
+    }
+
+    /// Moves the state of a task aside, which is closed.
+    fn set_aside(&self, id: TaskId, error: &StateError) -> Result<(), Trouble> {
+        let Some(dir) = &self.shared.state.dir else { return Ok(()) };
+        let aside = dir.set_aside(Owner::Task(id)).map_err(Trouble::State)?;
+        tracing::error!(task = %id, %error, aside = %aside.display(), "the state is damaged: moved aside, to be rebuilt");
+        Ok(())
     }
 
     /// Takes a task off the readers. If a reader does not let go of a partition, its records find no task.
@@ -261,7 +279,7 @@ fn inputs(
 }
 
 /// An error and its causes in one line.
-fn with_causes(error: &dyn Error) -> String {
+pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

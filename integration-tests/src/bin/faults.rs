@@ -1,0 +1,66 @@
+//! Plays rounds of faults: `cargo run --release -p integration-tests --bin faults -- --rounds 50 --seed 1`.
+//!
+//! Ends with an error at the first round in which something was lost, done twice or answered wrongly; logs and state of that
+//! round are kept.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser;
+use integration_tests::{
+    broker::Broker,
+    faults::{Plan, round},
+};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many rounds.
+    #[arg(long, default_value_t = 50)]
+    rounds: u64,
+    /// The seed of the first round; the next one has the next seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where logs and state go. Default: a temporary folder, kept when a round fails.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 4)]
+async fn main() -> anyhow::Result<()> {
+    let Arguments { rounds, seed, folder } = Arguments::parse();
+    let mut broker = Broker::private()?;
+    let (mut transfers, mut answers, mut restored, mut faults, mut elapsed) = (0, 0, 0, 0, Duration::ZERO);
+    for seed in seed..seed + rounds {
+        let plan = Plan::of(seed);
+        let temporary = tempfile::tempdir()?;
+        let folder =
+            folder.as_ref().map_or_else(|| temporary.path().to_owned(), |folder| folder.join(seed.to_string()));
+        std::fs::create_dir_all(&folder)?;
+        match round(&mut broker, &plan, &folder).await {
+            Ok(report) => {
+                println!("{plan} => {report}: ok");
+                transfers += report.transfers;
+                answers += report.answers;
+                restored += report.restored();
+                faults += plan.faults.len();
+                elapsed += report.elapsed;
+            }
+            Err(error) => {
+                println!("{plan} => VIOLATED: {error:#}");
+                let kept = temporary.keep();
+                return Err(error).with_context(|| {
+                    format!(
+                        "seed {seed} (play it again with --rounds 1 --seed {seed}); logs and state: {} {}",
+                        folder.display(),
+                        kept.display()
+                    )
+                });
+            }
+        }
+    }
+    println!(
+        "{rounds} rounds, {faults} faults, {transfers} transfers, {answers} answers, {restored} records restored after crashes, {:.0} s: nothing lost, nothing twice, no state wiped",
+        elapsed.as_secs_f64()
+    );
+    Ok(())
+}

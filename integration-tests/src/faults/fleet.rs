@@ -1,0 +1,318 @@
+//! The instances of a round: started, killed, started again, and what each of their lives restored.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use millpond::{
+    config::{Guarantee, MemoryShares},
+    log::{Isolation, Log, TopicPartition},
+    state::TaskId,
+    testing::Failpoint,
+    time::{Clock as _, SystemClock},
+    topology::Resolved,
+};
+use tokio::{task::block_in_place, time::sleep};
+
+use super::{
+    Rng, disk,
+    plan::{Plan, name},
+};
+use crate::{
+    ledger,
+    service::{Instance, until},
+};
+
+/// How long anything may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+/// How long an instance may take to come to a failpoint; one that does not is killed.
+const FAILPOINT_PATIENCE: Duration = Duration::from_secs(12);
+/// How often to look after the instances.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Longer than anybody stands still: what a zombie has open only fencing ends.
+const TRANSACTION_TIMEOUT_MS: &str = "30000";
+
+/// The instances.
+pub(super) struct Fleet {
+    pub(super) instances: Vec<Instance>,
+    lives: Vec<Life>,
+    topology: Resolved,
+    log: Arc<dyn Log>,
+    clock: SystemClock,
+    /// What was told of each life that ended in a crash and was followed by another.
+    pub(super) restored: Vec<Restored>,
+    /// Instances that ended though nobody had asked them to.
+    pub(super) ended: Vec<String>,
+    /// The same before they were members.
+    pub(super) not_started: Vec<String>,
+}
+
+/// From one start of an instance to its end.
+#[derive(Debug, Default)]
+struct Life {
+    /// Where its stores stood on disk at its start.
+    stored: BTreeMap<TaskId, BTreeMap<TopicPartition, i64>>,
+    /// Tasks whose files were damaged: they are rebuilt.
+    damaged: BTreeSet<TaskId>,
+    all_damaged: bool,
+    /// Whether the one before ended in a crash.
+    after_crash: bool,
+    /// Its place in [`Fleet::restored`], if it has one.
+    told: Option<usize>,
+}
+
+/// What a life after a crash restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Restored {
+    pub(super) instance: &'static str,
+    /// Changelog records restored of tasks that had state on its disk.
+    pub(super) records: u64,
+    /// The most that it may have been: what the changelogs of these tasks have beyond what was on its disk.
+    pub(super) most: u64,
+    /// What it would be if the state were wiped.
+    pub(super) whole: u64,
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// Instances that are not started.
+    pub(super) fn new(
+        plan: &Plan,
+        application: &str,
+        bootstrap: &str,
+        log: Arc<dyn Log>,
+        folder: &Path,
+        clock: SystemClock,
+    ) -> anyhow::Result<Self> {
+        let guarantee = match plan.guarantee {
+            Guarantee::ExactlyOnce => "exactly-once",
+            Guarantee::AtLeastOnce => "at-least-once",
+        };
+        // The least, so that there are tables on disk.
+        let memory = MemoryShares::least(1).to_string();
+        let instance = |number| {
+            let instance = Instance::ledger(application, name(number), bootstrap, folder)?;
+            anyhow::Ok(
+                instance
+                    .with("MILLPOND_MEMORY_BYTES", &memory)
+                    .with("MILLPOND_TRANSACTION_TIMEOUT_MS", TRANSACTION_TIMEOUT_MS)
+                    .with("MILLPOND_GUARANTEE", guarantee),
+            )
+        };
+        Ok(Self {
+            instances: (0..plan.instances).map(instance).collect::<Result<_, _>>()?,
+            lives: (0..plan.instances).map(|_| Life::default()).collect(),
+            topology: ledger::topology(application)?.resolve(application),
+            log,
+            clock,
+            restored: Vec::new(),
+            ended: Vec::new(),
+            not_started: Vec::new(),
+        })
+    }
+
+    pub(super) fn urls(&self) -> Vec<String> {
+        self.instances.iter().map(Instance::url).collect()
+    }
+
+    // --- lives ---
+
+    /// Starts an instance.
+    pub(super) fn start(&mut self, number: usize, to_die: Option<Failpoint>) -> anyhow::Result<()> {
+        let (instance, life) = (&mut self.instances[number], &mut self.lives[number]);
+        // To look at damaged state would be to move it aside.
+        if !life.all_damaged {
+            life.stored = block_in_place(|| disk::stored_offsets(instance.state_dir(), &self.topology))?;
+        }
+        match to_die {
+            None => instance.start(),
+            Some(at) => instance.start_to_die(at),
+        }
+    }
+
+    /// Ends an instance by SIGKILL.
+    pub(super) async fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+        self.look_at_restored(number).await?;
+        if self.instances[number].is_running() {
+            self.instances[number].kill()?;
+        }
+        self.begin_life(number, true);
+        Ok(())
+    }
+
+    /// Ends an instance by SIGTERM.
+    pub(super) async fn stop(&mut self, number: usize) -> anyhow::Result<()> {
+        self.look_at_restored(number).await?;
+        self.instances[number].terminate()?;
+        let status = self.instances[number].ended(PATIENCE).await?;
+        ensure!(status.success(), "{} ended with {status} when asked to stop", name(number));
+        self.begin_life(number, false);
+        Ok(())
+    }
+
+    /// Waits until an instance dies by itself; kills it if it does not for long.
+    pub(super) async fn dies(&mut self, number: usize) -> anyhow::Result<bool> {
+        let deadline = self.clock.monotonic() + FAILPOINT_PATIENCE;
+        let came_there = loop {
+            if self.instances[number].has_ended()?.is_some() {
+                break true;
+            }
+            if self.clock.monotonic() > deadline {
+                self.instances[number].kill()?;
+                break false;
+            }
+            sleep(LOOK).await;
+        };
+        self.begin_life(number, true);
+        Ok(came_there)
+    }
+
+    fn begin_life(&mut self, number: usize, after_crash: bool) {
+        self.lives[number] = Life { after_crash, ..Life::default() };
+    }
+
+    /// Tables of this instance were damaged.
+    pub(super) fn damaged(&mut self, number: usize) {
+        self.lives[number].all_damaged = true;
+    }
+
+    pub(super) fn lost(&mut self, number: usize, task: TaskId) {
+        self.lives[number].damaged.insert(task);
+    }
+
+    /// Lets time pass, and looks after the instances. One that is down stays so.
+    pub(super) async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
+        let end = self.clock.monotonic() + time;
+        while self.clock.monotonic() < end {
+            sleep(LOOK).await;
+            self.tend()?;
+        }
+        Ok(())
+    }
+
+    /// Starts those again that ended by themselves.
+    fn tend(&mut self) -> anyhow::Result<()> {
+        for number in 0..self.instances.len() {
+            if let Some(status) = self.instances[number].has_ended()? {
+                let log = self.instances[number].read_log()?;
+                let error = log.lines().find(|line| line.contains(" ERROR ") || line.starts_with("Error:"));
+                let told = format!("{} ended with {status}: {}", name(number), error.unwrap_or("no word"));
+                // One that does not find the log in time at its start ends, for its supervisor to start it again.
+                if log.contains("joined generation") {
+                    self.ended.push(told)
+                } else {
+                    self.not_started.push(told)
+                }
+                let Life { damaged, all_damaged, .. } = std::mem::take(&mut self.lives[number]);
+                self.lives[number] = Life { damaged, all_damaged, after_crash: true, ..Life::default() };
+                self.start(number, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all instances are ready.
+    pub(super) async fn all_ready(&mut self) -> anyhow::Result<()> {
+        let deadline = self.clock.monotonic() + PATIENCE;
+        for number in 0..self.instances.len() {
+            while !matches!(self.instances[number].get("/readyz").await, Ok((200, _))) {
+                if self.clock.monotonic() > deadline {
+                    return self.instances[number].ready(Duration::ZERO).await;
+                }
+                sleep(LOOK).await;
+                self.tend()?;
+            }
+        }
+        Ok(())
+    }
+
+    // --- what was restored ---
+
+    /// Looks what the life of an instance has restored, and whether that is no more than it may.
+    pub(super) async fn look_at_restored(&mut self, number: usize) -> anyhow::Result<()> {
+        // One that does not answer now is not looked at.
+        let Ok(restored) = self.instances[number].by_task("millpond_restore_records_total").await else {
+            return Ok(());
+        };
+        let life = &self.lives[number];
+        if life.all_damaged {
+            return Ok(());
+        }
+        let mut reader = self.log.reader(Isolation::ReadUncommitted)?;
+        let mut sum = Restored { instance: name(number), records: 0, most: 0, whole: 0 };
+        for (task, stored) in life.stored.iter().filter(|(task, _)| !life.damaged.contains(task)) {
+            let records = restored.get(task).copied().unwrap_or(0.0) as u64;
+            let (mut most, mut whole) = (0, 0);
+            for (changelog, offset) in stored {
+                let end = block_in_place(|| reader.end_offset(changelog))?;
+                let beginning = block_in_place(|| reader.beginning_offset(changelog))?;
+                most += u64::try_from(end - offset).context("the disk is ahead of the changelog")?;
+                whole += u64::try_from(end - beginning)?;
+            }
+            if stored.is_empty() {
+                continue;
+            }
+            ensure!(
+                records <= most,
+                "{} restored {records} records of task {task}, whose changelogs have {most} more than was on its disk",
+                name(number)
+            );
+            if records > 0 {
+                (sum.records, sum.most, sum.whole) = (sum.records + records, sum.most + most, sum.whole + whole);
+            }
+        }
+        if life.after_crash && sum.whole > 0 {
+            let told = life.told.unwrap_or(self.restored.len());
+            match self.restored.get_mut(told) {
+                Some(before) => *before = sum,
+                None => self.restored.push(sum),
+            }
+            self.lives[number].told = Some(told);
+        }
+        Ok(())
+    }
+
+    /// How many times damaged state was found.
+    pub(super) fn damages_found(&self) -> anyhow::Result<usize> {
+        let mut found = 0;
+        for instance in &self.instances {
+            found += instance.read_logs()?.matches("the state is damaged: moved aside").count();
+        }
+        Ok(found)
+    }
+
+    /// Waits until a condition holds, and looks after the instances meanwhile.
+    pub(super) async fn until(
+        &mut self,
+        what: &str,
+        mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        until(what, PATIENCE, async || {
+            self.tend()?;
+            holds().await
+        })
+        .await
+    }
+
+    /// Deletes the folder of a task.
+    pub(super) fn lose_task(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
+        let state_dir = self.instances[number].state_dir();
+        if let Some(task) = disk::lose_task(state_dir, &self.topology, rng)? {
+            self.lost(number, task);
+        }
+        Ok(())
+    }
+
+    /// Changes bytes in the tables of an instance.
+    pub(super) fn corrupt(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<usize> {
+        let tables = disk::corrupt(self.instances[number].state_dir(), &self.topology, rng)?;
+        self.damaged(number);
+        Ok(tables)
+    }
+}

@@ -1,0 +1,259 @@
+//! The books of a ledger as its topics have them, and what must hold of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use millpond::{
+    config::Guarantee,
+    log::{Batch, Isolation, Log, ReadFrom, Reader, TopicPartition},
+};
+
+use super::{BALANCES, Balance, COUNTS, DEPOSIT, PARTITIONS, Receipt, Topics, Transfer};
+
+/// The books: what can be read of the topics, committed records only.
+#[derive(Debug)]
+pub struct Books {
+    reader: Box<dyn Reader>,
+    topics: Topics,
+    balances_changelog: String,
+    counts_changelog: String,
+    guarantee: Guarantee,
+    page: Page,
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// By id.
+    pub transfers: BTreeMap<u64, Transfer>,
+    /// How often each transfer has a receipt.
+    pub receipts: BTreeMap<u64, u64>,
+    /// By account, in the order of the topic.
+    pub statements: BTreeMap<String, Vec<Balance>>,
+    /// Latest by account, from the changelog.
+    pub balances: BTreeMap<String, Balance>,
+    /// Latest by teller, from the changelog.
+    pub counts: BTreeMap<String, i64>,
+    /// By teller, from the inputs.
+    pub by_teller: BTreeMap<String, i64>,
+    /// By account, from the inputs: how many postings, and their sum.
+    pub expected: BTreeMap<String, (u64, i64)>,
+    receipts_read: u64,
+    statements_read: u64,
+    postings: u64,
+}
+
+/// Records per poll.
+const POLL_RECORDS: usize = 20_000;
+/// How long a poll waits for more.
+const POLL: Duration = Duration::from_millis(50);
+
+// === impl Books ===
+
+impl Books {
+    /// The books of the ledger with this prefix; its changelogs must exist.
+    ///
+    /// # Errors
+    /// When the log refuses.
+    pub fn open(log: &dyn Log, prefix: &str, guarantee: Guarantee) -> anyhow::Result<Self> {
+        let topics = Topics::of(prefix);
+        let changelog = |store: &str| format!("{prefix}-{store}-changelog");
+        let (balances_changelog, counts_changelog) = (changelog(BALANCES), changelog(COUNTS));
+        let mut reader = log.reader(Isolation::ReadCommitted)?;
+        for topic in [&topics.transfers, &topics.receipts, &topics.statements, &balances_changelog, &counts_changelog] {
+            let topic: Arc<str> = topic.as_str().into();
+            for partition in 0..PARTITIONS {
+                reader.assign(&TopicPartition::new(Arc::clone(&topic), partition), ReadFrom::Beginning)?;
+            }
+        }
+        Ok(Self { reader, topics, balances_changelog, counts_changelog, guarantee, page: Page::default() })
+    }
+
+    /// What was read.
+    #[must_use]
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// Reads what there is.
+    ///
+    /// # Errors
+    /// When the log refuses, or a record cannot be read.
+    pub fn read(&mut self) -> anyhow::Result<()> {
+        loop {
+            let fetched = self.reader.poll(POLL_RECORDS, POLL)?;
+            if fetched.batches.is_empty() {
+                return Ok(());
+            }
+            for batch in &fetched.batches {
+                self.take(batch).with_context(|| format!("reading {}", batch.source()))?;
+            }
+        }
+    }
+
+    fn take(&mut self, batch: &Batch) -> anyhow::Result<()> {
+        let page = &mut self.page;
+        for record in batch.iter() {
+            let key = String::from_utf8(record.key.context("a record has no key")?.to_vec())?;
+            let value = record.value.context("a record has no value")?;
+            match &*batch.source().topic {
+                topic if topic == self.topics.transfers => page.put_transfer(&key, serde_json::from_slice(value)?)?,
+                topic if topic == self.topics.receipts => {
+                    let Receipt { id } = serde_json::from_slice(value)?;
+                    *page.receipts.entry(id).or_default() += 1;
+                    page.receipts_read += 1;
+                }
+                topic if topic == self.topics.statements => {
+                    page.statements.entry(key).or_default().push(serde_json::from_slice(value)?);
+                    page.statements_read += 1;
+                }
+                topic if topic == self.balances_changelog => {
+                    page.balances.insert(key, serde_json::from_slice(value)?);
+                }
+                topic => {
+                    ensure!(topic == self.counts_changelog, "nobody asked for {topic}");
+                    page.counts.insert(key, i64::from_be_bytes(value.try_into()?));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was fed has come out at all ends.
+    #[must_use]
+    pub fn are_settled(&self) -> bool {
+        let page = &self.page;
+        let settled = page.receipts.len() >= page.transfers.len()
+            && page.receipts_read >= page.transfers.len() as u64
+            && page.statements_read >= page.postings;
+        settled && self.stores_agree().is_ok()
+    }
+
+    /// What is missing until they are settled, for a message.
+    #[must_use]
+    pub fn missing(&self) -> String {
+        let page = &self.page;
+        format!(
+            "{} transfers, {} receipts of {}; {} postings, {} statements; stores: {}",
+            page.transfers.len(),
+            page.receipts_read,
+            page.receipts.len(),
+            page.postings,
+            page.statements_read,
+            self.stores_agree().err().map_or("as expected".into(), |error| format!("{error:#}")),
+        )
+    }
+
+    /// Whether nothing was done twice so far; of at least once, whether what came out is at all possible.
+    ///
+    /// # Errors
+    /// Names the first record that is wrong.
+    pub fn check_outputs(&self) -> anyhow::Result<()> {
+        let page = &self.page;
+        for (id, count) in &page.receipts {
+            ensure!(page.transfers.contains_key(id), "a receipt of transfer {id}, which is none");
+            ensure!(*count == 1 || self.guarantee == Guarantee::AtLeastOnce, "transfer {id} has {count} receipts");
+        }
+        for (account, statements) in &page.statements {
+            for statement in statements {
+                ensure!(statement.is_whole(), "a statement of {account} is garbled: {statement:?}");
+            }
+            if self.guarantee == Guarantee::ExactlyOnce {
+                page.check_chain(account, statements)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all is right: nothing lost, and nothing done twice (exactly once). Call it when they are settled.
+    ///
+    /// # Errors
+    /// Names the first thing that is wrong.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.check_outputs()?;
+        let page = &self.page;
+        if let Some(id) = page.transfers.keys().find(|id| !page.receipts.contains_key(id)) {
+            bail!("transfer {id} has no receipt");
+        }
+        self.stores_agree()?;
+        for (account, balance) in &page.balances {
+            ensure!(balance.is_whole(), "the balance of {account} is garbled: {balance:?}");
+            let last = page.statements.get(account).and_then(|statements| statements.last());
+            ensure!(last == Some(balance), "{account}: the changelog has {balance:?}, the last statement {last:?}");
+        }
+        if self.guarantee == Guarantee::ExactlyOnce {
+            let paid_in = page.transfers.values().filter(|transfer| transfer.from.is_none()).count();
+            let (total, counted) =
+                (page.balances.values().map(|balance| balance.balance).sum::<i64>(), page.counts.values().sum::<i64>());
+            let paid_in = i64::try_from(paid_in)? * DEPOSIT;
+            ensure!(total == paid_in, "all balances are {total}, and {paid_in} was paid in");
+            let transfers = page.transfers.len();
+            ensure!(counted == i64::try_from(transfers)?, "{counted} transfers were counted, of {transfers}");
+        }
+        Ok(())
+    }
+
+    /// Whether the changelogs have what follows from the inputs, or more with at least once.
+    fn stores_agree(&self) -> anyhow::Result<()> {
+        let page = &self.page;
+        for (teller, expected) in &page.by_teller {
+            let got = page.counts.get(teller).copied().unwrap_or(0);
+            self.agree(teller, got, *expected)?;
+        }
+        for (account, (postings, balance)) in &page.expected {
+            let got = page.balances.get(account).cloned().unwrap_or_default();
+            self.agree(account, got.postings, *postings)?;
+            if self.guarantee == Guarantee::ExactlyOnce {
+                self.agree(account, got.balance, *balance)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn agree<T: PartialOrd + Debug>(&self, key: &str, got: T, expected: T) -> anyhow::Result<()> {
+        let agree = match self.guarantee {
+            Guarantee::ExactlyOnce => got == expected,
+            Guarantee::AtLeastOnce => got >= expected,
+        };
+        ensure!(agree, "{key}: the changelog has {got:?}, and {expected:?} follows from the inputs");
+        Ok(())
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    fn put_transfer(&mut self, teller: &str, transfer: Transfer) -> anyhow::Result<()> {
+        *self.by_teller.entry(teller.to_owned()).or_default() += 1;
+        for posting in transfer.postings() {
+            let (postings, balance) = self.expected.entry(posting.account).or_default();
+            *postings += 1;
+            *balance += posting.amount;
+            self.postings += 1;
+        }
+        let id = transfer.id;
+        ensure!(self.transfers.insert(id, transfer).is_none(), "the feeder wrote transfer {id} twice");
+        Ok(())
+    }
+
+    /// The statements of an account are 1, 2, 3, ..., each of another transfer, each the balance before with that transfer's posting.
+    fn check_chain(&self, account: &str, statements: &[Balance]) -> anyhow::Result<()> {
+        let (mut before, mut seen) = (Balance::default(), BTreeSet::new());
+        for statement in statements {
+            let id = statement.last;
+            let transfer = self.transfers.get(&id).with_context(|| format!("{account}: there is no transfer {id}"))?;
+            let posting = transfer.postings().into_iter().find(|posting| posting.account == account);
+            let posting = posting.with_context(|| format!("{account} has no part in {transfer:?}"))?;
+            let expected = before.after(&posting);
+            ensure!(*statement == expected, "{account}: after {before:?} comes {statement:?}, not {expected:?}");
+            ensure!(seen.insert(id), "{account}: transfer {id} was posted twice");
+            before = expected;
+        }
+        Ok(())
+    }
+}
