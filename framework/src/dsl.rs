@@ -41,7 +41,7 @@ pub use self::{
     grouped::Grouped,
     key::KeyOf,
     stream::Stream,
-    table::{Materialized, Table},
+    table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
 };

@@ -9,6 +9,7 @@ mod sliding_windows;
 mod stateless;
 mod stream_global_join;
 mod stream_table_join;
+mod suppress;
 mod table;
 mod table_table_join;
 mod text;
@@ -41,6 +42,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("stateless", stateless::ALL),
         ("stream_global_join", stream_global_join::ALL),
         ("stream_table_join", stream_table_join::ALL),
+        ("suppress", suppress::ALL),
         ("table", table::ALL),
         ("table_table_join", table_table_join::ALL),
         ("time_windows", time_windows::ALL),

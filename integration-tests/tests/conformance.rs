@@ -79,6 +79,11 @@ fn results_of_windows_that_have_closed() {
 }
 
 #[test]
+fn changes_that_wait() {
+    replay("suppress");
+}
+
+#[test]
 fn every_vector_is_replayed() {
     let files = fs::read_dir(vectors::FOLDER).expect("the folder of the vectors");
     let there: BTreeSet<String> =

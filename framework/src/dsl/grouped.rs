@@ -68,7 +68,7 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         serdes: Serdes<K, A>,
         factory: Factory,
     ) -> Table<'t, K, A> {
-        let node = self.aggregate_node(operator, &serdes, StoreKind::TimestampedKeyValue, factory);
+        let node = self.aggregate_node(operator, &serdes, StoreKind::TimestampedKeyValue, None, factory);
         Table::stored(self.stream.graph(), node, serdes)
     }
 
@@ -78,10 +78,15 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         operator: &'static str,
         serdes: &Serdes<L, A>,
         kind: StoreKind,
+        closes_after_ms: Option<i64>,
         factory: Factory,
     ) -> NodeId {
         let placed = self.placed();
         let table = TableDef::new(TableKind::Aggregate, Vec::new(), serdes.clone());
+        let table = match closes_after_ms {
+            Some(ms) => table.closes_after_ms(ms),
+            None => table,
+        };
         let node = GraphNode::operator(operator, vec![placed.stream.node()], factory).table(table);
         let graph = self.stream.graph();
         let node = graph.borrow_mut().add(node);

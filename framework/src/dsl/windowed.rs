@@ -6,6 +6,9 @@ mod session;
 mod sliding;
 mod time;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::fixed::FixedWindows;
@@ -73,7 +76,9 @@ impl<'t, K: Data, V: Data, W: Windows> WindowedGrouped<'t, K, V, W> {
         let retention = if self.on_close { retention.in_buckets(self.windows.time_order_ms()) } else { retention };
         let key_serde = Arc::clone(serdes.key());
         let serdes = serdes.keyed_by(self.windows.serde(Arc::clone(&key_serde)));
-        let node = self.grouped.aggregate_node(operator, &serdes, kind(retention), factory(Arc::clone(&key_serde)));
+        let closes_after_ms = Some(self.windows.closes_after_ms());
+        let factory = factory(Arc::clone(&key_serde));
+        let node = self.grouped.aggregate_node(operator, &serdes, kind(retention), closes_after_ms, factory);
         Table::timed(self.grouped.stream().graph(), node, serdes, key_serde)
     }
 

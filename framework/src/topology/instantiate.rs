@@ -8,7 +8,7 @@ use super::{
     graph::{GlobalIndex, NodeId, Role, TopicRef},
 };
 use crate::{
-    processor::{Children, Node, Shared, Source, TimedStore, TimestampedStore},
+    processor::{BufferStore, Children, Node, Shared, Source, TimedStore, TimestampedStore},
     serde::{Serde, Serdes, Windowed},
     state::StoreId,
 };
@@ -55,6 +55,12 @@ impl<'r> Instantiation<'r> {
         let (id, name) = self.store_of(table).expect("windowed aggregates have a store from the start");
         let serdes = self.serdes::<Windowed<K>, V>(table);
         TimedStore::new(id, name, key_serde, Arc::clone(serdes.value()))
+    }
+
+    /// Access to the buffer of a table that lets its changes wait.
+    pub(crate) fn buffer_store<K: 'static, V: 'static>(&self, table: NodeId) -> BufferStore<K, V> {
+        let (id, name) = self.store_of(table).expect("a table that lets its changes wait has a buffer from the start");
+        BufferStore::new(id, name, self.serdes::<K, V>(table))
     }
 
     fn store_of(&self, table: NodeId) -> Option<(StoreId, Arc<str>)> {

@@ -177,6 +177,9 @@ where
             return Ok(());
         }
         let time = record.timestamp_ms;
+        if self.observed_ms < 0 {
+            self.observed_ms = self.store.stream_time_ms(ctx);
+        }
         self.observed_ms = self.observed_ms.max(time);
         let mut touched = self.touched(ctx, &record.key, time)?;
         let (mut start, mut end) = (time, time);

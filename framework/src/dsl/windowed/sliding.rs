@@ -269,6 +269,9 @@ where
             ctx.drop_record(reason);
             return Ok(());
         }
+        if self.observed_ms < 0 {
+            self.observed_ms = self.store.stream_time_ms(ctx);
+        }
         self.observed_ms = self.observed_ms.max(record.timestamp_ms);
         if record.timestamp_ms.saturating_add(self.windows.difference_ms) < self.close_ms() {
             ctx.drop_record(DropReason::Late);

@@ -177,6 +177,9 @@ where
             ctx.drop_record(DropReason::NullKey);
             return Ok(());
         }
+        if self.observed_ms < 0 {
+            self.observed_ms = self.store.stream_time_ms(ctx);
+        }
         self.observed_ms = self.observed_ms.max(record.timestamp_ms);
         let Some((first, last, advance)) = self.windows.starts(record.timestamp_ms) else { return Ok(()) };
         let mut start = first;
