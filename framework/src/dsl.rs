@@ -24,6 +24,7 @@
 //!   `queryable`.
 
 mod builder;
+mod cogrouped;
 mod global_table;
 mod grouped;
 mod key;
@@ -37,6 +38,7 @@ mod tests;
 
 pub use self::{
     builder::{Topics, TopologyBuilder},
+    cogrouped::{Cogrouped, WindowedCogrouped},
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     key::KeyOf,

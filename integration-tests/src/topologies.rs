@@ -3,6 +3,7 @@
 //! What each one does is said in the `description` of its vectors (`vectors/<name>.<seed>.json`).
 
 mod aggregate;
+mod cogroup;
 mod emit_on_close;
 mod session_windows;
 mod sliding_windows;
@@ -36,6 +37,7 @@ type Cases = &'static [(&'static str, fn(&TopologyBuilder))];
 pub fn all() -> impl Iterator<Item = Case> {
     let families: [(_, Cases); _] = [
         ("aggregate", aggregate::ALL),
+        ("cogroup", cogroup::ALL),
         ("emit_on_close", emit_on_close::ALL),
         ("session_windows", session_windows::ALL),
         ("sliding_windows", sliding_windows::ALL),

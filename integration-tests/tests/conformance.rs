@@ -84,6 +84,11 @@ fn changes_that_wait() {
 }
 
 #[test]
+fn streams_aggregated_together() {
+    replay("cogroup");
+}
+
+#[test]
 fn every_vector_is_replayed() {
     let files = fs::read_dir(vectors::FOLDER).expect("the folder of the vectors");
     let there: BTreeSet<String> =

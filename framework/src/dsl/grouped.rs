@@ -5,7 +5,8 @@ mod reduce;
 
 use std::{cell::OnceCell, fmt, sync::Arc};
 
-use super::{Stream, Table, WindowedGrouped, Windows, stream::Placed};
+pub(super) use self::aggregate::nodes;
+use super::{Cogrouped, Stream, Table, WindowedGrouped, Windows, stream::Placed};
 use crate::{
     serde::{Data, Serdes},
     state::StoreKind,
@@ -46,6 +47,18 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
     #[must_use]
     pub fn windowed_by<W: Windows>(self, windows: W) -> WindowedGrouped<'t, K, V, W> {
         WindowedGrouped::new(self, windows)
+    }
+
+    /// Aggregates these records together with those of other streams of the same keys: `aggregator` takes key, value and the
+    /// aggregate so far and gives the new one, or `None` to delete it.
+    #[must_use]
+    pub fn cogroup<A, R, F>(self, aggregator: F) -> Cogrouped<'t, K, A>
+    where
+        A: Data,
+        R: Into<Option<A>>,
+        F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
+    {
+        Cogrouped::new(self, aggregator)
     }
 
     pub(super) fn stream(&self) -> &Stream<'t, K, V> {

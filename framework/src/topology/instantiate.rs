@@ -81,6 +81,15 @@ impl<'r> Instantiation<'r> {
         serdes.expect("handles of tables know the type of their rows").clone()
     }
 
+    /// The table whose rows a node makes: its own, or that of its only child when several make them.
+    pub(crate) fn table_of(&self, node: NodeId) -> NodeId {
+        let found = self.resolved.graph().node(node);
+        match (&found.table, found.children.as_slice()) {
+            (None, [child]) => *child,
+            _ => node,
+        }
+    }
+
     /// Whether the changes of a table must carry old values.
     pub(crate) fn sends_old(&self, table: NodeId) -> bool {
         self.resolved.graph().table(table).sends_old
