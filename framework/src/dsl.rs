@@ -24,6 +24,7 @@
 //!   `queryable`.
 
 mod builder;
+mod cogrouped;
 mod global_table;
 mod grouped;
 mod key;
@@ -37,11 +38,12 @@ mod tests;
 
 pub use self::{
     builder::{Topics, TopologyBuilder},
+    cogrouped::{Cogrouped, WindowedCogrouped},
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     key::KeyOf,
     stream::{Store, Stores, Stream},
-    table::{Materialized, Table},
+    table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
 };

@@ -4,6 +4,7 @@
 //! first. Nothing is boxed, cast or serialized on the way; a record is cloned only where a node has several children.
 //! What nodes share (the task's stores, the output, the record's position, time) is the [`Context`].
 
+mod buffer_store;
 mod context;
 mod custom;
 mod dropped;
@@ -18,6 +19,7 @@ mod store;
 mod timed_store;
 
 pub use self::{
+    buffer_store::BufferStore,
     context::Context,
     custom::{Origin, Processor, ProcessorContext, ProcessorResult},
     dropped::{DropReason, Dropped},

@@ -21,6 +21,8 @@
 //! 5. A view may outlive its task: closing waits for running reads, later ones answer [`StateError::Closed`].
 
 mod backend;
+mod buffer;
+mod buffer_value;
 mod dir;
 mod error;
 pub mod formats;
@@ -40,6 +42,8 @@ mod view;
 mod tests;
 
 pub use self::{
+    buffer::{BufferSize, Buffered},
+    buffer_value::BufferValue,
     dir::StateDir,
     error::StateError,
     formats::Row,

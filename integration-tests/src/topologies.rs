@@ -3,6 +3,7 @@
 //! What each one does is said in the `description` of its vectors (`vectors/<name>.<seed>.json`).
 
 mod aggregate;
+mod cogroup;
 mod emit_on_close;
 mod processor;
 mod session_windows;
@@ -10,6 +11,7 @@ mod sliding_windows;
 mod stateless;
 mod stream_global_join;
 mod stream_table_join;
+mod suppress;
 mod table;
 mod table_table_join;
 mod text;
@@ -36,6 +38,7 @@ type Cases = &'static [(&'static str, fn(&TopologyBuilder))];
 pub fn all() -> impl Iterator<Item = Case> {
     let families: [(_, Cases); _] = [
         ("aggregate", aggregate::ALL),
+        ("cogroup", cogroup::ALL),
         ("emit_on_close", emit_on_close::ALL),
         ("session_windows", session_windows::ALL),
         ("sliding_windows", sliding_windows::ALL),
@@ -43,6 +46,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("stateless", stateless::ALL),
         ("stream_global_join", stream_global_join::ALL),
         ("stream_table_join", stream_table_join::ALL),
+        ("suppress", suppress::ALL),
         ("table", table::ALL),
         ("table_table_join", table_table_join::ALL),
         ("time_windows", time_windows::ALL),

@@ -84,6 +84,16 @@ fn results_of_windows_that_have_closed() {
 }
 
 #[test]
+fn changes_that_wait() {
+    replay("suppress");
+}
+
+#[test]
+fn streams_aggregated_together() {
+    replay("cogroup");
+}
+
+#[test]
 fn every_vector_is_replayed() {
     let files = fs::read_dir(vectors::FOLDER).expect("the folder of the vectors");
     let there: BTreeSet<String> =

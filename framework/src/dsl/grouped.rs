@@ -5,7 +5,8 @@ mod reduce;
 
 use std::{cell::OnceCell, fmt, sync::Arc};
 
-use super::{Stream, Table, WindowedGrouped, Windows, stream::Placed};
+pub(super) use self::aggregate::nodes;
+use super::{Cogrouped, Stream, Table, WindowedGrouped, Windows, stream::Placed};
 use crate::{
     serde::{Data, Serdes},
     state::StoreKind,
@@ -48,6 +49,18 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         WindowedGrouped::new(self, windows)
     }
 
+    /// Aggregates these records together with those of other streams of the same keys: `aggregator` takes key, value and the
+    /// aggregate so far and gives the new one, or `None` to delete it.
+    #[must_use]
+    pub fn cogroup<A, R, F>(self, aggregator: F) -> Cogrouped<'t, K, A>
+    where
+        A: Data,
+        R: Into<Option<A>>,
+        F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
+    {
+        Cogrouped::new(self, aggregator)
+    }
+
     pub(super) fn stream(&self) -> &Stream<'t, K, V> {
         &self.stream
     }
@@ -68,7 +81,7 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         serdes: Serdes<K, A>,
         factory: Factory,
     ) -> Table<'t, K, A> {
-        let node = self.aggregate_node(operator, &serdes, StoreKind::TimestampedKeyValue, factory);
+        let node = self.aggregate_node(operator, &serdes, StoreKind::TimestampedKeyValue, None, factory);
         Table::stored(self.stream.graph(), node, serdes)
     }
 
@@ -78,10 +91,15 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         operator: &'static str,
         serdes: &Serdes<L, A>,
         kind: StoreKind,
+        closes_after_ms: Option<i64>,
         factory: Factory,
     ) -> NodeId {
         let placed = self.placed();
         let table = TableDef::new(TableKind::Aggregate, Vec::new(), serdes.clone());
+        let table = match closes_after_ms {
+            Some(ms) => table.closes_after_ms(ms),
+            None => table,
+        };
         let node = GraphNode::operator(operator, vec![placed.stream.node()], factory).table(table);
         let graph = self.stream.graph();
         let node = graph.borrow_mut().add(node);

@@ -6,16 +6,17 @@ mod lookup;
 mod map_values;
 mod materialized;
 mod source;
+mod suppress;
 mod to_stream;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
 use self::lookup::{StoredRows, TimedRows};
-pub use self::materialized::Materialized;
 pub(super) use self::{
     lookup::{Lookup, Rows},
     source::source,
 };
+pub use self::{materialized::Materialized, suppress::Buffer};
 use crate::{
     serde::{Data, Serde, Serdes, Windowed},
     topology::graph::{Graph, NodeId},

@@ -56,6 +56,9 @@ pub trait Shape: Copy + Send + Sync + 'static {
     /// How long rows must be kept, at the least, in ms.
     fn least_retention_ms(&self) -> i64;
 
+    /// How much later than its end a window closes, in ms.
+    fn closes_after_ms(&self) -> i64;
+
     /// By which intervals of time rows lie together when they are read in the order of time.
     fn time_order_ms(&self) -> i64;
 
@@ -103,6 +106,10 @@ impl Shape for TimeWindows {
         self.size_ms.saturating_add(self.grace_ms)
     }
 
+    fn closes_after_ms(&self) -> i64 {
+        self.grace_ms
+    }
+
     fn time_order_ms(&self) -> i64 {
         self.advance_ms
     }
@@ -131,6 +138,10 @@ impl Shape for UnlimitedWindows {
 
     fn least_retention_ms(&self) -> i64 {
         i64::MAX
+    }
+
+    fn closes_after_ms(&self) -> i64 {
+        0
     }
 
     fn time_order_ms(&self) -> i64 {
@@ -170,6 +181,10 @@ impl Shape for SlidingWindows {
         self.difference_ms.saturating_mul(2).saturating_add(self.grace_ms)
     }
 
+    fn closes_after_ms(&self) -> i64 {
+        self.grace_ms
+    }
+
     fn time_order_ms(&self) -> i64 {
         self.difference_ms
     }
@@ -203,6 +218,10 @@ impl Shape for SessionWindows {
     }
 
     fn least_retention_ms(&self) -> i64 {
+        self.gap_ms.saturating_add(self.grace_ms)
+    }
+
+    fn closes_after_ms(&self) -> i64 {
         self.gap_ms.saturating_add(self.grace_ms)
     }
 

@@ -36,6 +36,18 @@ pub enum ProcessError {
     /// The log failed.
     #[error("the log failed")]
     Log(#[from] LogError),
+    /// A buffer that must not be emptied early is full.
+    #[error(
+        "buffer `{store}` is full: {records} updates of {bytes} bytes wait; allow it more, or let it pass updates on early"
+    )]
+    BufferFull {
+        /// Its store.
+        store: Arc<str>,
+        /// How many updates wait.
+        records: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// A function given by the user failed.
     #[error("the function of node `{node}` failed")]
     User {

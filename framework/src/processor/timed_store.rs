@@ -63,6 +63,13 @@ impl<K: 'static, V: 'static> TimedStore<K, V> {
         })
     }
 
+    /// The latest time of any row that was written, in ms; -1 before the first. After a restart it is the least that the stream time of
+    /// whoever wrote it had come to.
+    #[must_use]
+    pub fn stream_time_ms(&self, ctx: &Context) -> i64 {
+        ctx.stores().stream_time_ms(self.id)
+    }
+
     /// Up to which time windows were closed and passed on, in ms; see [`TimedStore::set_closed_ms`].
     ///
     /// # Errors

@@ -100,3 +100,22 @@ fn bytes_are_shown_as_json() {
     assert_eq!(json(Format::I64, &[255; 7]), None);
     assert_eq!(json(Format::Custom("avro".into()), &[0, 7, 255]).as_deref(), Some(r#""AAf_""#));
 }
+
+#[test]
+fn windowed_keys_are_written_as_text_and_lie_where_their_key_does() {
+    let window = Format::TimeWindowed(Box::new(Format::String));
+    let bytes = window.parse_key("user@example.com@1700000040000").expect("a key and a start");
+    assert_eq!(bytes, [b"user@example.com".as_slice(), &1_700_000_040_000_i64.to_be_bytes()].concat());
+    assert_eq!(window.partition_bytes(&bytes), b"user@example.com");
+    let json = window.to_json(&bytes).expect("what was parsed");
+    let json: serde_json::Value = serde_json::from_str(json.get()).expect("JSON");
+    assert_eq!(json, serde_json::json!({ "key": "user@example.com", "start_ms": 1_700_000_040_000_i64 }));
+
+    let session = Format::SessionWindowed(Box::new(Format::I64));
+    let bytes = session.parse_key("7@10-25").expect("a key, a start and an end");
+    assert_eq!(bytes, [7_i64.to_be_bytes(), 25_i64.to_be_bytes(), 10_i64.to_be_bytes()].concat());
+    assert_eq!(session.partition_bytes(&bytes), 7_i64.to_be_bytes());
+    for (format, text) in [(&window, "user"), (&window, "user@noon"), (&session, "7@10"), (&session, "seven@10-25")] {
+        assert!(format.parse_key(text).is_err(), "{text}");
+    }
+}

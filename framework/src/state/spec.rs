@@ -35,6 +35,8 @@ pub enum StoreKind {
     TimestampedWindow(Retention),
     /// Latest value per key and bounds of a session, for as long as `retention` says. On disk and logged: the plain value.
     Session(Retention),
+    /// Updates that wait, by key and in the order of time; see [`BufferValue`](super::BufferValue).
+    Buffer,
 }
 
 /// How long rows that belong to a time (the start of a window, the end of a session) are kept, and in which order.
@@ -63,6 +65,7 @@ impl StoreKind {
             Self::TimestampedKeyValue => "timestamped-key-value",
             Self::TimestampedWindow(_) => "timestamped-window",
             Self::Session(_) => "session",
+            Self::Buffer => "buffer",
         }
     }
 
@@ -70,7 +73,7 @@ impl StoreKind {
     #[must_use]
     pub const fn retention(self) -> Option<Retention> {
         match self {
-            Self::TimestampedKeyValue => None,
+            Self::TimestampedKeyValue | Self::Buffer => None,
             Self::TimestampedWindow(retention) | Self::Session(retention) => Some(retention),
         }
     }

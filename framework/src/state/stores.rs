@@ -3,6 +3,7 @@
 mod timed;
 
 use std::{
+    convert::Infallible,
     ops::{ControlFlow, RangeBounds},
     sync::{Arc, Weak},
 };
@@ -10,6 +11,7 @@ use std::{
 use super::{
     CommitPoint, Direction, Owner, Row, StateError, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskView,
     backend::{Backend, BackendRows, BackendWriter},
+    buffer,
     dir::Occupied,
     formats,
     overlay::{Entry, Overlay},
@@ -247,7 +249,12 @@ impl TaskStores {
             if key >= &removed[store.index()][..] {
                 put(&mut writer, row, kind, store, key, entry.row());
             }
-            let key = if Layout::of(kind).is_some() { Layout::logged(key) } else { key };
+            let key = match kind {
+                StoreKind::TimestampedKeyValue => Some(key),
+                StoreKind::TimestampedWindow(_) | StoreKind::Session(_) => Some(Layout::logged(key)),
+                StoreKind::Buffer => buffer::logged(key),
+            };
+            let Some(key) = key else { return Ok(()) };
             log(Dirty { store, key, value: entry.value(), timestamp_ms: entry.timestamp_ms() })
         });
         self.frozen = Some(rows);
@@ -313,6 +320,9 @@ impl TaskStores {
     /// [`StateError::Database`]; nothing of the batch is applied then.
     pub fn restore(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
         let kind = self.specs[store.index()].kind;
+        if kind == StoreKind::Buffer {
+            return self.restore_as_writes(store, records, next_offset);
+        }
         let layout = Layout::of(kind);
         if let Some(layout) = layout {
             let times = records.iter().filter_map(|record| layout.time_of(record.key?));
@@ -352,6 +362,18 @@ impl TaskStores {
         self.times.commit();
         self.all_since_committed();
         Ok(())
+    }
+
+    /// Restores a store whose rows are made of each other.
+    fn restore_as_writes(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
+        self.restore_buffer(store, records)?;
+        let Ok(()) = self.freeze(|_| Ok::<_, Infallible>(()));
+        let changelog_offsets = [(store, next_offset)].into();
+        let restored = self.commit(&CommitPoint { changelog_offsets, ..CommitPoint::default() });
+        if restored.is_err() {
+            self.discard();
+        }
+        restored
     }
 
     // --- readers and the end ---

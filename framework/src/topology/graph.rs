@@ -116,6 +116,8 @@ pub(crate) struct TableDef {
     pub(super) serdes: Box<dyn Any + Send + Sync>,
     /// The formats of its rows.
     pub(super) formats: (Format, Format),
+    /// When its keys are windows: how much later than their end they close, in ms.
+    pub(super) closes_after_ms: Option<i64>,
 }
 
 /// How a table knows its old values; see [`Graph::send_old_values`].
@@ -129,6 +131,8 @@ pub(crate) enum TableKind {
     Derived,
     /// Joined: from the old values of both tables.
     Joined,
+    /// The changes of another table, later: from the old values of that table. Its store has what waits, not its rows.
+    Suppressed,
 }
 
 /// What a store is for.
@@ -224,8 +228,9 @@ impl fmt::Debug for StoreOwner {
 // === impl StoreDef ===
 
 impl StoreDef {
-    /// Lets the REST interface read it.
-    pub(crate) fn queryable(&mut self) {
-        self.queryable = true;
+    /// Lets the REST interface read it; `false` when it has no rows to be read.
+    pub(crate) fn queryable(&mut self) -> bool {
+        self.queryable = self.kind != StoreKind::Buffer;
+        self.queryable
     }
 }

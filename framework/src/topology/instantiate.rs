@@ -8,7 +8,7 @@ use super::{
     graph::{GlobalIndex, NodeId, Role, StoreIndex, StoreOwner, TopicRef},
 };
 use crate::{
-    processor::{Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore},
+    processor::{BufferStore, Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore},
     serde::{Serde, Serdes, Windowed},
     state::StoreId,
 };
@@ -59,6 +59,12 @@ impl<'r> Instantiation<'r> {
         TimedStore::new(id, name, key_serde, Arc::clone(serdes.value()))
     }
 
+    /// Access to the buffer of a table that lets its changes wait.
+    pub(crate) fn buffer_store<K: 'static, V: 'static>(&self, table: NodeId) -> BufferStore<K, V> {
+        let (id, name) = self.store_of(table).expect("a table that lets its changes wait has a buffer from the start");
+        BufferStore::new(id, name, self.serdes::<K, V>(table))
+    }
+
     fn store_of(&self, table: NodeId) -> Option<(StoreId, Arc<str>)> {
         Some(self.place_of(self.resolved.graph().table(table).store?))
     }
@@ -104,6 +110,15 @@ impl<'r> Instantiation<'r> {
     fn serdes<K: 'static, V: 'static>(&self, table: NodeId) -> Serdes<K, V> {
         let serdes: Option<&Serdes<K, V>> = self.resolved.graph().table(table).serdes.downcast_ref();
         serdes.expect("handles of tables know the type of their rows").clone()
+    }
+
+    /// The table whose rows a node makes: its own, or that of its only child when several make them.
+    pub(crate) fn table_of(&self, node: NodeId) -> NodeId {
+        let found = self.resolved.graph().node(node);
+        match (&found.table, found.children.as_slice()) {
+            (None, [child]) => *child,
+            _ => node,
+        }
     }
 
     /// Whether the changes of a table must carry old values.

@@ -37,7 +37,9 @@ impl InternalTopic {
     /// The changelog of a store.
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
-            StoreKind::TimestampedKeyValue => Self::new(name, partitions, &[("cleanup.policy", "compact")]),
+            StoreKind::TimestampedKeyValue | StoreKind::Buffer => {
+                Self::new(name, partitions, &[("cleanup.policy", "compact")])
+            }
             StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
                 let retention_ms = retention.retention_ms.to_string();
                 Self::new(name, partitions, &[("cleanup.policy", COMPACT_AND_DELETE), (RETENTION, &retention_ms)])

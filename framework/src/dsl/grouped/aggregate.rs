@@ -44,16 +44,31 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         I: Fn() -> A + Send + Sync + 'static,
         F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
     {
-        let (initializer, aggregator) = (Arc::new(initializer), Arc::new(aggregator));
-        let factory = Factory::node::<K, V, _>(move |task, id| Aggregate {
-            store: task.own_store(id),
+        self.aggregated(operator, nodes::<K, V, A, R, I, F>(initializer, aggregator))
+    }
+}
+
+/// Makes the nodes of an aggregation.
+pub(in crate::dsl) fn nodes<K, V, A, R, I, F>(initializer: I, aggregator: F) -> Factory
+where
+    K: Data,
+    V: Data,
+    A: Data,
+    R: Into<Option<A>>,
+    I: Fn() -> A + Send + Sync + 'static,
+    F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
+{
+    let (initializer, aggregator) = (Arc::new(initializer), Arc::new(aggregator));
+    Factory::node::<K, V, _>(move |task, id| {
+        let table = task.table_of(id);
+        Aggregate {
+            store: task.own_store(table),
             initializer: Arc::clone(&initializer),
             aggregator: Arc::clone(&aggregator),
-            sends_old: task.sends_old(id),
+            sends_old: task.sends_old(table),
             children: task.children(id),
-        });
-        self.aggregated(operator, factory)
-    }
+        }
+    })
 }
 
 // === impl Aggregate ===

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::Table;
-use crate::serde::Data;
+use crate::{serde::Data, topology::TopologyError};
 
 /// A table with a name, whose rows are kept in a store of this name. It is used like the [`Table`] that it is.
 #[derive(Debug, Clone)]
@@ -31,7 +31,13 @@ impl<'t, K: Data, V: Data> Materialized<'t, K, V> {
     /// topology.stream("words", Serdes::<String, String>::default()).group_by_key().count().queryable();
     /// ```
     pub fn queryable(self) -> Table<'t, K, V> {
-        self.0.graph.borrow_mut().keep(self.0.node).queryable();
+        let mut graph = self.0.graph.borrow_mut();
+        if !graph.keep(self.0.node).queryable() {
+            let windows = "queryable".to_owned();
+            let reason = "updates that wait in a buffer cannot be queried: query the table before `suppress`";
+            graph.refuse(TopologyError::Windows { windows, reason });
+        }
+        drop(graph);
         self.0
     }
 }

@@ -16,7 +16,7 @@ pub trait FixedWindows: Windows + Foldable {}
 
 /// What makes the nodes of an aggregation.
 #[derive(Debug)]
-pub struct Nodes(pub(super) Factory);
+pub struct Nodes(pub(in crate::dsl) Factory);
 
 /// Makes the nodes of aggregations.
 pub trait Foldable: Windows {

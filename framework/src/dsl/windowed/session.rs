@@ -2,12 +2,12 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use super::{Fold, WindowedGrouped, closing::Closing};
+use super::{Fold, WindowedGrouped, begin_at, closing::Closing, observe};
 use crate::{
     dsl::{Table, windows::SessionWindows},
     log::Headers,
     processor::{Change, Children, Context, DropReason, Node, ProcessError, Record, TimedStore},
-    serde::{Data, Serdes, Windowed, is_null},
+    serde::{Data, Serde, Serdes, Windowed, is_null},
     state::{Direction, StoreKind},
     topology::Factory,
 };
@@ -91,20 +91,39 @@ impl<'t, K: Data, V: Data> WindowedGrouped<'t, K, V, SessionWindows> {
         F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
         M: Fn(&K, Option<A>, A) -> Option<A> + Send + Sync + 'static,
     {
-        let (windows, on_close, merger) = (self.windows, self.on_close, Arc::new(merger));
-        self.aggregated(operator, serdes, StoreKind::Session, |key_serde| {
-            Factory::node::<K, V, _>(move |task, id| Aggregate {
-                store: task.timed_store::<K, A>(id, Arc::clone(&key_serde)),
-                windows,
-                fold: fold.clone(),
-                merger: Arc::clone(&merger),
-                observed_ms: Context::NO_STREAM_TIME,
-                closing: on_close.then(Closing::default),
-                children: task.children(id),
-                touched: Vec::new(),
-            })
-        })
+        let (windows, on_close) = (self.windows, self.on_close);
+        let make = |key_serde| nodes::<K, V, A, I, F, M>(windows, fold, merger, key_serde, on_close);
+        self.aggregated(operator, serdes, StoreKind::Session, make)
     }
+}
+
+/// Makes the nodes of an aggregation.
+pub(in crate::dsl) fn nodes<K, V, A, I, F, M>(
+    windows: SessionWindows,
+    fold: Fold<I, F>,
+    merger: M,
+    key_serde: Arc<dyn Serde<K>>,
+    on_close: bool,
+) -> Factory
+where
+    K: Data,
+    V: Data,
+    A: Data,
+    I: Fn() -> Option<A> + Send + Sync + 'static,
+    F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
+    M: Fn(&K, Option<A>, A) -> Option<A> + Send + Sync + 'static,
+{
+    let merger = Arc::new(merger);
+    Factory::node::<K, V, _>(move |task, id| Aggregate {
+        store: task.timed_store::<K, A>(task.table_of(id), Arc::clone(&key_serde)),
+        windows,
+        fold: fold.clone(),
+        merger: Arc::clone(&merger),
+        observed_ms: begin_at(task, id),
+        closing: on_close.then(Closing::default),
+        children: task.children(id),
+        touched: Vec::new(),
+    })
 }
 
 // === impl Aggregate ===
@@ -177,7 +196,7 @@ where
             return Ok(());
         }
         let time = record.timestamp_ms;
-        self.observed_ms = self.observed_ms.max(time);
+        observe(&mut self.observed_ms, ctx, &self.store, time);
         let mut touched = self.touched(ctx, &record.key, time)?;
         let (mut start, mut end) = (time, time);
         let mut merged = (self.fold.initial)();

@@ -3,9 +3,10 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use super::{
-    Fold,
+    Fold, begin_at,
     closing::Closing,
     fixed::{FixedWindows, Foldable, Nodes},
+    observe,
 };
 use crate::{
     dsl::windows::SlidingWindows,
@@ -52,11 +53,11 @@ impl Foldable for SlidingWindows {
         F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
     {
         Nodes(Factory::node::<K, V, _>(move |task, id| Aggregate {
-            store: task.timed_store(id, Arc::clone(&key_serde)),
+            store: task.timed_store(task.table_of(id), Arc::clone(&key_serde)),
             windows: self,
             fold: fold.clone(),
-            observed_ms: Context::NO_STREAM_TIME,
-            sends_old: task.sends_old(id),
+            observed_ms: begin_at(task, id),
+            sends_old: task.sends_old(task.table_of(id)),
             closing: on_close.then(Closing::default),
             children: task.children(id),
             around: Vec::new(),
@@ -269,7 +270,7 @@ where
             ctx.drop_record(reason);
             return Ok(());
         }
-        self.observed_ms = self.observed_ms.max(record.timestamp_ms);
+        observe(&mut self.observed_ms, ctx, &self.store, record.timestamp_ms);
         if record.timestamp_ms.saturating_add(self.windows.difference_ms) < self.close_ms() {
             ctx.drop_record(DropReason::Late);
             return Ok(());

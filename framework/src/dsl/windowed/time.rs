@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Fold,
+    Fold, begin_at,
     closing::Closing,
     fixed::{FixedWindows, Foldable, Nodes},
+    observe,
 };
 use crate::{
     dsl::windows::{TimeWindows, UnlimitedWindows},
@@ -55,11 +56,11 @@ macro_rules! aligned {
                 F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
             {
                 Nodes(Factory::node::<K, V, _>(move |task, id| Aggregate {
-                    store: task.timed_store(id, Arc::clone(&key_serde)),
+                    store: task.timed_store(task.table_of(id), Arc::clone(&key_serde)),
                     windows: self,
                     fold: fold.clone(),
-                    observed_ms: Context::NO_STREAM_TIME,
-                    sends_old: task.sends_old(id),
+                    observed_ms: begin_at(task, id),
+                    sends_old: task.sends_old(task.table_of(id)),
                     closing: on_close.then(Closing::default),
                     children: task.children(id),
                 }))
@@ -177,7 +178,7 @@ where
             ctx.drop_record(DropReason::NullKey);
             return Ok(());
         }
-        self.observed_ms = self.observed_ms.max(record.timestamp_ms);
+        observe(&mut self.observed_ms, ctx, &self.store, record.timestamp_ms);
         let Some((first, last, advance)) = self.windows.starts(record.timestamp_ms) else { return Ok(()) };
         let mut start = first;
         while start < last {

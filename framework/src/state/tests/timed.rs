@@ -292,3 +292,69 @@ fn what_has_expired_is_removed_from_disk() {
     // RocksDB compacts when there are four files; the oldest of them may hold one more window each.
     assert!(most <= 16_000, "{most} rows");
 }
+
+#[test]
+fn up_to_where_windows_were_closed_is_part_of_the_state_and_of_the_changelog() {
+    on_each_backend(|settings| {
+        let kind = StoreKind::TimestampedWindow(Retention::new(120_000));
+        let specs: Arc<[_]> = [StoreSpec { kind, ..spec("w", true) }].into();
+        let mut stores = TaskStores::open(settings, TASK, Arc::clone(&specs)).expect("new stores");
+        assert!(stores.write_timed(STORE, TimedKey::window(b"k", 5), Some(b"v"), 7));
+        stores.set_closed_ms(STORE, 1000, 7);
+        let mut records = Vec::new();
+        let Ok(()) = stores.freeze(|dirty| {
+            records.push((dirty.key.to_vec(), dirty.value.map(<[u8]>::to_vec), dirty.timestamp_ms));
+            Ok::<_, Infallible>(())
+        });
+        stores.discard();
+        assert_eq!(stores.closed_ms(STORE).expect("a readable store"), None);
+        let records: Vec<Rec<'_>> =
+            records.iter().map(|(key, value, at)| (Some(key.as_slice()), value.as_deref(), *at)).collect();
+        stores.restore(STORE, &batch(TopicPartition::new("c", 3), &records), 2).expect("a writable store");
+        assert_eq!(stores.closed_ms(STORE).expect("a readable store"), Some(1000));
+        let rows = stores.view().scan_times(STORE, 0..=i64::MAX, 9).expect("an open view");
+        assert_eq!(rows.len(), 1, "{rows:?}");
+    });
+}
+
+#[test]
+fn a_buffer_is_found_again_in_its_changelog() {
+    on_each_backend(|settings| {
+        let specs: Arc<[_]> = [StoreSpec { kind: StoreKind::Buffer, ..spec("b", true) }].into();
+        let mut stores = TaskStores::open(settings, TASK, Arc::clone(&specs)).expect("new stores");
+        let mut changelog = Vec::new();
+        let mut commit = |stores: &mut TaskStores| {
+            let Ok(()) = stores.freeze(|dirty| {
+                changelog.push((dirty.key.to_vec(), dirty.value.map(<[u8]>::to_vec), dirty.timestamp_ms));
+                Ok::<_, Infallible>(())
+            });
+            stores.commit(&CommitPoint::default()).expect("a writable store");
+        };
+        for (key, value, time) in [(b"a", "first", 30), (b"b", "b", 10), (b"c", "c", 20), (b"a", "second", 5)] {
+            stores.put_buffered(STORE, key, value.as_bytes(), time, 0).expect("a readable store");
+        }
+        commit(&mut stores);
+        // Out and in again, by an earlier time, within one interval.
+        let taken = stores.take_buffered(STORE, 10, 0).expect("a readable store");
+        assert_eq!(taken, Some((10, b"b".to_vec(), b"b".to_vec())));
+        assert_eq!(stores.take_buffered(STORE, 10, 0).expect("a readable store"), None);
+        stores.put_buffered(STORE, b"b", b"again", 3, 0).expect("a readable store");
+        commit(&mut stores);
+        drop(stores);
+
+        let other = StateSettings::default();
+        let mut restored = TaskStores::open(&other, TASK, specs).expect("new stores");
+        for records in changelog.chunks(2) {
+            let records: Vec<Rec<'_>> =
+                records.iter().map(|(key, value, at)| (Some(key.as_slice()), value.as_deref(), *at)).collect();
+            restored.restore(STORE, &batch(TopicPartition::new("c", 3), &records), 2).expect("a writable store");
+        }
+        assert_eq!(restored.buffer_size(STORE).expect("a readable store"), BufferSize { records: 3, bytes: 15 });
+        let mut all = Vec::new();
+        while let Some((time, _, value)) = restored.take_buffered(STORE, i64::MAX, 0).expect("a readable store") {
+            all.push((time, String::from_utf8(value).expect("text")));
+        }
+        assert_eq!(all, [(3, "again".to_owned()), (20, "c".to_owned()), (30, "second".to_owned())]);
+        assert_eq!(restored.buffer_size(STORE).expect("a readable store"), BufferSize::default());
+    });
+}

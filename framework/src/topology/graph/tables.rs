@@ -64,7 +64,9 @@ impl Graph {
             TableKind::Source => false,
             TableKind::Aggregate => true,
             TableKind::Derived if kept => true,
-            TableKind::Derived => parents.iter().all(|parent| self.send_old_values(*parent, force)),
+            TableKind::Derived | TableKind::Suppressed => {
+                parents.iter().all(|parent| self.send_old_values(*parent, force))
+            }
             TableKind::Joined => parents.iter().all(|parent| self.send_old_values(*parent, true)),
         };
         self.table_mut(id).sends_old = sends_old;
@@ -80,7 +82,7 @@ impl Graph {
             }
             TableKind::Aggregate => {}
             TableKind::Derived | TableKind::Joined if table.store.is_some() => {}
-            TableKind::Derived | TableKind::Joined => {
+            TableKind::Derived | TableKind::Joined | TableKind::Suppressed => {
                 for parent in table.parents.clone() {
                     self.make_readable(parent);
                 }
@@ -88,12 +90,25 @@ impl Graph {
         }
     }
 
+    /// How much later than their end the windows close that are the keys of a table, in ms: the latest of those behind it.
+    pub(crate) fn closes_after_ms(&self, id: NodeId) -> Option<i64> {
+        let node = self.node(id);
+        let own = node.table.as_ref().and_then(|table| table.closes_after_ms);
+        own.or_else(|| node.parents.iter().filter_map(|parent| self.closes_after_ms(*parent)).max())
+    }
+
     /// The stores that are read when a row of a table is looked up.
     pub(in crate::topology) fn stores_behind(&self, id: NodeId, stores: &mut Vec<StoreIndex>) {
         let table = self.table(id);
         match table.store {
-            Some(store) if stores.contains(&store) => {}
-            Some(store) => stores.push(store),
+            Some(store) => {
+                if !stores.contains(&store) {
+                    stores.push(store);
+                }
+                if table.kind == TableKind::Suppressed {
+                    table.parents.iter().for_each(|parent| self.stores_behind(*parent, stores));
+                }
+            }
             None => table.parents.iter().for_each(|parent| self.stores_behind(*parent, stores)),
         }
     }
@@ -106,6 +121,11 @@ impl TableDef {
     pub(crate) fn new<K: 'static, V: 'static>(kind: TableKind, parents: Vec<NodeId>, serdes: Serdes<K, V>) -> Self {
         let formats = serdes.formats();
         let serdes: Box<dyn Any + Send + Sync> = Box::new(serdes);
-        Self { kind, parents, store: None, sends_old: false, serdes, formats }
+        Self { kind, parents, store: None, sends_old: false, serdes, formats, closes_after_ms: None }
+    }
+
+    /// Its keys are windows that close so much later than their end, in ms.
+    pub(crate) fn closes_after_ms(self, ms: i64) -> Self {
+        Self { closes_after_ms: Some(ms), ..self }
     }
 }

@@ -1,0 +1,183 @@
+//! Buffers: updates that wait, found by key and in the order of time.
+//!
+//! ```text
+//! key on disk        row
+//! 0, time, key       nothing: the order of time
+//! 1, key             the value, and the time it waits by (8 bytes): as it is logged, under the key
+//! 2                  how many wait (8 bytes), and their bytes (8 bytes)
+//! ```
+//! A restore makes the other two out of the second.
+
+use std::{collections::HashMap, ops::ControlFlow};
+
+use super::{Direction, StateError, StoreId, TaskStores};
+use crate::log::Batch;
+
+const BY_TIME: u8 = 0;
+const BY_KEY: u8 = 1;
+const SIZE_KEY: &[u8] = &[2];
+/// Bytes of the time behind a value.
+const TIME_BYTES: usize = 8;
+
+/// An update that waits: by which time, its key, its value.
+pub type Buffered = (i64, Vec<u8>, Vec<u8>);
+
+/// How much waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BufferSize {
+    /// How many keys.
+    pub records: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+}
+
+// === impl TaskStores ===
+
+impl TaskStores {
+    /// The update of a key that waits in a buffer, and by which time it does, in ms.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn buffered(&mut self, store: StoreId, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>, StateError> {
+        let row = self.read(store, &by_key(key), |row| row.map(|row| row.value.to_vec()))?;
+        Ok(row.and_then(|mut value| {
+            let time = time_behind(&value)?;
+            value.truncate(value.len() - TIME_BYTES);
+            Some((value, time))
+        }))
+    }
+
+    /// Puts an update into a buffer, to wait by `time`; when one of its key waits already it takes the place of that.
+    /// `timestamp_ms` is that of the changelog record.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn put_buffered(
+        &mut self,
+        store: StoreId,
+        key: &[u8],
+        value: &[u8],
+        time: i64,
+        timestamp_ms: i64,
+    ) -> Result<(), StateError> {
+        let before = self.buffered(store, key)?;
+        let time = before.as_ref().map_or(time, |(_, time)| *time);
+        let mut size = self.buffer_size(store)?;
+        match &before {
+            Some((before, _)) => size.bytes = size.bytes.saturating_sub(before.len() as u64),
+            None => {
+                self.write(store, &by_time(time, key), Some(&[]), timestamp_ms);
+                size.records += 1;
+                size.bytes += key.len() as u64;
+            }
+        }
+        size.bytes += value.len() as u64;
+        self.set_buffer_size(store, size);
+        let row = [value, &time.to_be_bytes()].concat();
+        self.write(store, &by_key(key), Some(&row), timestamp_ms);
+        Ok(())
+    }
+
+    /// Takes the first update out of a buffer, when it waits by `until` or before.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn take_buffered(
+        &mut self,
+        store: StoreId,
+        until: i64,
+        timestamp_ms: i64,
+    ) -> Result<Option<Buffered>, StateError> {
+        let Some((time, key)) = self.first_buffered(store)? else { return Ok(None) };
+        if time > until {
+            return Ok(None);
+        }
+        let value = self.remove_buffered(store, &key, timestamp_ms)?;
+        Ok(value.map(|value| (time, key, value)))
+    }
+
+    /// By which time the first update waits in a buffer, in ms, and its key.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn first_buffered(&mut self, store: StoreId) -> Result<Option<(i64, Vec<u8>)>, StateError> {
+        let mut first = None;
+        let (from, to) = ([BY_TIME], [BY_KEY]);
+        self.scan(store, &from[..]..&to[..], Direction::Forward, |key, _| {
+            first = key[1..].split_first_chunk().map(|(time, key)| (time_of(*time), key.to_vec()));
+            ControlFlow::Break(())
+        })?;
+        Ok(first)
+    }
+
+    /// How much waits in a buffer.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn buffer_size(&mut self, store: StoreId) -> Result<BufferSize, StateError> {
+        self.read(store, SIZE_KEY, |row| {
+            let (records, bytes) = row?.value.split_first_chunk()?;
+            Some(BufferSize { records: u64::from_be_bytes(*records), bytes: u64::from_be_bytes(*bytes.first_chunk()?) })
+        })
+        .map(Option::unwrap_or_default)
+    }
+
+    /// Applies records of a buffer's changelog as updates of this task's, which are committed with `next_offset`.
+    pub(super) fn restore_buffer(&mut self, store: StoreId, records: &Batch) -> Result<(), StateError> {
+        // The last record of each key counts.
+        let mut last: HashMap<&[u8], (Option<&[u8]>, i64)> = HashMap::new();
+        for record in records.iter() {
+            if let Some(key) = record.key {
+                last.insert(key, (record.value, record.timestamp_ms));
+            }
+        }
+        for (key, (value, timestamp_ms)) in last {
+            self.remove_buffered(store, key, timestamp_ms)?;
+            if let Some((value, time)) = value.and_then(|value| value.split_last_chunk::<TIME_BYTES>()) {
+                self.put_buffered(store, key, value, i64::from_be_bytes(*time), timestamp_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_buffered(
+        &mut self,
+        store: StoreId,
+        key: &[u8],
+        timestamp_ms: i64,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let Some((value, time)) = self.buffered(store, key)? else { return Ok(None) };
+        self.write(store, &by_time(time, key), None, timestamp_ms);
+        self.write(store, &by_key(key), None, timestamp_ms);
+        let size = self.buffer_size(store)?;
+        let bytes = size.bytes.saturating_sub((key.len() + value.len()) as u64);
+        self.set_buffer_size(store, BufferSize { records: size.records.saturating_sub(1), bytes });
+        Ok(Some(value))
+    }
+
+    fn set_buffer_size(&mut self, store: StoreId, size: BufferSize) {
+        let row = [size.records.to_be_bytes(), size.bytes.to_be_bytes()].concat();
+        self.write(store, SIZE_KEY, Some(&row), 0);
+    }
+}
+
+/// The key of a row as it is logged; `None` when it is not.
+pub(super) fn logged(stored: &[u8]) -> Option<&[u8]> {
+    stored.strip_prefix(&[BY_KEY])
+}
+
+fn by_key(key: &[u8]) -> Vec<u8> {
+    [&[BY_KEY], key].concat()
+}
+
+fn by_time(time: i64, key: &[u8]) -> Vec<u8> {
+    [&[BY_TIME], &(time.cast_unsigned() ^ 1 << 63).to_be_bytes()[..], key].concat()
+}
+
+fn time_of(bytes: [u8; TIME_BYTES]) -> i64 {
+    (u64::from_be_bytes(bytes) ^ 1 << 63).cast_signed()
+}
+
+fn time_behind(value: &[u8]) -> Option<i64> {
+    value.last_chunk().map(|time| i64::from_be_bytes(*time))
+}
