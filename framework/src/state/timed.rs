@@ -167,8 +167,8 @@ impl Layout {
 
     /// Writes the bounds, both inclusive, between which the rows of a key lie in a bucket, with times from `from` to `to`. Rows of
     /// other keys may lie between them too.
-    pub(super) fn put_bounds(bounds: (&mut Vec<u8>, &mut Vec<u8>), bucket: i64, key: &[u8], from: i64, to: i64) {
-        for (bound, time) in [(&mut *bounds.0, from), (&mut *bounds.1, to)] {
+    pub(super) fn put_bounds(bounds: &mut (Vec<u8>, Vec<u8>), bucket: i64, key: &[u8], from: i64, to: i64) {
+        for (bound, time) in [(&mut bounds.0, from), (&mut bounds.1, to)] {
             bound.clear();
             bound.extend_from_slice(&bucket_bytes(bucket));
             bound.extend_from_slice(key);

@@ -12,6 +12,9 @@ use crate::{
     topology::Factory,
 };
 
+/// Start and end of a session, and its aggregate.
+type Session<A> = ((i64, i64), A);
+
 /// Folds each record into the session that it belongs to, which may join others.
 struct Aggregate<K, A, I, F, M> {
     store: TimedStore<K, A>,
@@ -23,7 +26,7 @@ struct Aggregate<K, A, I, F, M> {
     closing: Option<Closing>,
     children: Children<Windowed<K>, Change<A>>,
     /// The sessions that a record touches; reused.
-    touched: Vec<((i64, i64), A)>,
+    touched: Vec<Session<A>>,
 }
 
 impl<'t, K: Data, V: Data> WindowedGrouped<'t, K, V, SessionWindows> {
@@ -130,7 +133,7 @@ where
 
 impl<K: Data, A: Data, I, F, M> Aggregate<K, A, I, F, M> {
     /// The sessions within the gap of a time, in the order of their ends.
-    fn touched(&mut self, ctx: &mut Context, key: &K, time: i64) -> Result<Vec<((i64, i64), A)>, ProcessError> {
+    fn touched(&mut self, ctx: &mut Context, key: &K, time: i64) -> Result<Vec<Session<A>>, ProcessError> {
         let mut touched = std::mem::take(&mut self.touched);
         touched.clear();
         let gap = self.windows.gap_ms;

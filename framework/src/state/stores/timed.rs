@@ -85,11 +85,11 @@ impl TaskStores {
         mut f: impl FnMut(TimedKey<'_>, Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         let Some(visible) = self.visible(store, times) else { return Ok(()) };
-        let (mut lower, mut upper) = std::mem::take(&mut self.keys);
+        let mut bounds = std::mem::take(&mut self.keys);
         let mut result = Ok(());
         for bucket in visible.buckets(direction) {
-            Layout::put_bounds((&mut lower, &mut upper), bucket, key, visible.from, visible.to);
-            let Some(range) = KeyRange::new(&(lower.as_slice()..=upper.as_slice())) else { continue };
+            Layout::put_bounds(&mut bounds, bucket, key, visible.from, visible.to);
+            let Some(range) = KeyRange::new(&(bounds.0.as_slice()..=bounds.1.as_slice())) else { continue };
             let scanned = self.scan_range(store, &range, direction, &mut |stored, row| match visible.key(stored) {
                 // Keys that begin with this one lie in between.
                 Some(found) if found.key == key => f(found, row),
@@ -104,7 +104,7 @@ impl TaskStores {
                 }
             }
         }
-        self.keys = (lower, upper);
+        self.keys = bounds;
         result
     }
 
