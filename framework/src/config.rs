@@ -2,7 +2,11 @@
 //!
 //! Every setting has an environment variable `MILLPOND_<NAME>`, so that one image runs everywhere; see [`Config::from_env`].
 
+mod on_error;
+
 use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+pub use self::on_error::OnError;
 
 /// What an instance is told from outside.
 #[derive(Debug, Clone)]
@@ -47,6 +51,17 @@ pub struct Config {
     pub max_poll_interval: Duration,
     /// How long a broker may leave a transaction open. Default 10 s. `MILLPOND_TRANSACTION_TIMEOUT_MS`.
     pub transaction_timeout: Duration,
+    /// What happens to a record that cannot be read. Default [`OnError::Fail`]. `MILLPOND_DESERIALIZATION_ERRORS` = `fail` | `continue` |
+    /// `dead-letter`.
+    pub deserialization_errors: OnError,
+    /// What happens to a record for which a function of the topology fails, or a row cannot be read or written. Default
+    /// [`OnError::Fail`]. `MILLPOND_PROCESSING_ERRORS` = `fail` | `continue` | `dead-letter` | `skip-node`.
+    pub processing_errors: OnError,
+    /// What happens to a record whose results cannot be written: they do not serialize, or the log refuses them. Default
+    /// [`OnError::Fail`]. `MILLPOND_PRODUCTION_ERRORS` = `fail` | `continue` | `dead-letter`.
+    pub production_errors: OnError,
+    /// Where dead letters go: a topic that exists. `MILLPOND_DEAD_LETTER_TOPIC`.
+    pub dead_letter_topic: Option<String>,
     /// Replication factor of internal topics; `None` is the broker's default. `MILLPOND_REPLICATION_FACTOR`.
     pub replication_factor: Option<i32>,
     /// The share of tasks this instance takes, relative to the others. Default 1. `MILLPOND_CAPACITY`.
@@ -101,6 +116,10 @@ impl Default for Config {
             session_timeout: Duration::from_secs(6),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
+            deserialization_errors: OnError::Fail,
+            processing_errors: OnError::Fail,
+            production_errors: OnError::Fail,
+            dead_letter_topic: None,
             replication_factor: None,
             capacity: 1,
             zone: None,
@@ -156,6 +175,10 @@ impl Config {
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
             "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
             "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
+            "DESERIALIZATION_ERRORS" => self.deserialization_errors = on_error(variable, value)?,
+            "PROCESSING_ERRORS" => self.processing_errors = on_error(variable, value)?,
+            "PRODUCTION_ERRORS" => self.production_errors = on_error(variable, value)?,
+            "DEAD_LETTER_TOPIC" => self.dead_letter_topic = Some(value.into()),
             "REPLICATION_FACTOR" => self.replication_factor = Some(natural(variable, value)?),
             "CAPACITY" => self.capacity = natural(variable, value)?,
             "ZONE" => self.zone = Some(value.into()),
@@ -196,6 +219,10 @@ fn parse<T: FromStr>(variable: &str, value: &str, expected: &'static str) -> Res
     value.parse().map_err(|_| error(variable, value, expected))
 }
 
+fn on_error(variable: &str, value: &str) -> Result<OnError, ConfigError> {
+    value.parse().map_err(|expected| error(variable, value, expected))
+}
+
 fn natural<T: FromStr + Default + PartialEq>(variable: &str, value: &str) -> Result<T, ConfigError> {
     let number: T = parse(variable, value, "a whole number above 0")?;
     if number == T::default() || value.starts_with('-') {
@@ -223,6 +250,7 @@ mod tests {
             ("MILLPOND_HTTP", "127.0.0.1:81"),
             ("MILLPOND_GUARANTEE", "at-least-once"),
             ("MILLPOND_KAFKA_SASL_USERNAME", "me"),
+            ("MILLPOND_PROCESSING_ERRORS", "dead-letter"),
             ("HOME", "/"),
         ])
         .expect("all values are valid");
@@ -230,6 +258,7 @@ mod tests {
         assert_eq!(config.url(), "http://127.0.0.1:81");
         assert_eq!(config.guarantee, Guarantee::AtLeastOnce);
         assert_eq!(config.kafka["sasl.username"], "me");
+        assert_eq!(config.processing_errors, OnError::DeadLetter);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod context;
 mod dropped;
 mod error;
 mod globals;
+mod handlers;
 mod node;
 mod output;
 mod record;
@@ -16,10 +17,17 @@ mod store;
 pub use self::{
     context::Context,
     dropped::{DropReason, Dropped},
-    error::{ProcessError, RecordPart, Target},
+    error::{ProcessError, RecordPart, Stage, Target},
     globals::Globals,
+    handlers::{Failure, Handler, Handlers},
     node::{Children, Node, Shared, Source},
     output::Output,
     record::{Change, Record},
     store::{StoreEntry, TimestampedStore},
 };
+pub(crate) use self::{
+    context::Tolerance,
+    error::with_causes,
+    handlers::{Known, Verdict},
+};
+pub use crate::config::OnError;

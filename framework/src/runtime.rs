@@ -5,6 +5,7 @@
 //! committed state) is in [`Hosted`].
 
 mod committer;
+mod failures;
 mod globals;
 mod hosted;
 mod outbox;
@@ -33,7 +34,7 @@ use crate::{
     config::Guarantee,
     log::{Epoch, Group, Isolation, Log, TopicPartition},
     metrics::Metrics,
-    processor::Globals,
+    processor::{Globals, Handlers},
     state::{StateSettings, StoreId, TaskId},
     time::Clock,
     topology::{Resolved, SubTopology},
@@ -151,6 +152,8 @@ pub(crate) struct Shared {
     pub(crate) partitions: Arc<BTreeMap<Arc<str>, i32>>,
     /// The global tables.
     pub(crate) globals: Arc<Globals>,
+    /// Who decides about records that fail.
+    pub(crate) handlers: Handlers,
     /// Where stores live.
     pub(crate) state: StateSettings,
     /// The group this instance is a member of.

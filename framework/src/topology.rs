@@ -33,7 +33,7 @@ pub use self::{
     processors::Processors,
     resolved::{GlobalTable, Resolved, StoreLocation, SubTopology},
 };
-pub(crate) use self::{factory::Factory, global::check_by, instantiate::Instantiation};
+pub(crate) use self::{factory::Factory, global::check_by, instantiate::Instantiation, processors::Processed};
 
 /// A finished topology. Cheap to clone; the clones are one.
 #[derive(Clone)]

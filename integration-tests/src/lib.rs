@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod dashboards;
+pub mod in_process;
 pub mod job;
 pub mod log_conformance;
 pub mod service;

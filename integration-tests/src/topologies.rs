@@ -3,6 +3,7 @@
 //! What each one does is said in the `description` of its vectors (`vectors/<name>.<seed>.json`).
 
 mod aggregate;
+mod errors;
 mod stateless;
 mod stream_global_join;
 mod stream_table_join;
@@ -29,6 +30,7 @@ type Cases = &'static [(&'static str, fn(&TopologyBuilder))];
 pub fn all() -> impl Iterator<Item = Case> {
     let families: [(_, Cases); _] = [
         ("aggregate", aggregate::ALL),
+        ("errors", errors::ALL),
         ("stateless", stateless::ALL),
         ("stream_global_join", stream_global_join::ALL),
         ("stream_table_join", stream_table_join::ALL),

@@ -39,6 +39,11 @@ fn aggregations_of_streams() {
 }
 
 #[test]
+fn records_that_fail() {
+    replay("errors");
+}
+
+#[test]
 fn tables() {
     replay("table");
 }

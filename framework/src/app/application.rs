@@ -18,6 +18,8 @@ pub(super) struct Application {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) topology: Arc<Resolved>,
     pub(super) replication_factor: Option<i32>,
+    /// Where dead letters go.
+    pub(super) dead_letter_topic: Option<Arc<str>>,
 }
 
 /// The topics of an application, created and checked.
@@ -57,7 +59,8 @@ impl Application {
     pub(super) fn prepare(&self) -> Result<Topics, PrepareError> {
         let mut admin = self.log.admin().map_err(TopicsError::from)?;
         let external = self.topology.external_topics();
-        let counts = topics::existing(&mut *admin, external.iter().map(|topic| &**topic))?;
+        let dead_letters = self.dead_letter_topic.iter().filter(|topic| !external.contains(topic));
+        let counts = topics::existing(&mut *admin, external.iter().chain(dead_letters).map(|topic| &**topic))?;
         let partitions = self.topology.partitions(&counts)?;
         let mut wanted: Vec<NewTopic> = partitions
             .internal_topics()

@@ -17,8 +17,8 @@ pub enum TopicsError {
     /// The log refused or could not be reached.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Topics of the user's that the topology names do not exist.
-    #[error("the topology uses topics that do not exist: {}; create them, or correct their names", .0.join(", "))]
+    /// Topics of the user's that the topology or the settings name do not exist.
+    #[error("the application uses topics that do not exist: {}; create them, or correct their names", .0.join(", "))]
     Missing(Vec<String>),
     /// Internal topics exist with settings that do not fit.
     #[error("internal topics exist with settings that do not fit this topology: {}; \

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Stage;
+
 /// Why an operator left a record out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -10,6 +12,12 @@ pub enum DropReason {
     NullKey,
     /// The operator needs a value, the record has none.
     NullValue,
+    /// It could not be read, and the handler said to go on.
+    DeserializationError,
+    /// It could not be processed, and the handler said to go on.
+    ProcessingError,
+    /// What came of it could not be written, and the handler said to go on.
+    ProductionError,
 }
 
 /// How many records a task left out since it was started, by reason.
@@ -20,7 +28,8 @@ pub struct Dropped([u64; DropReason::ALL.len()]);
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 2] = [Self::NullKey, Self::NullValue];
+    pub const ALL: [Self; 5] =
+        [Self::NullKey, Self::NullValue, Self::DeserializationError, Self::ProcessingError, Self::ProductionError];
 
     /// The reason as the value of a metric's label.
     #[must_use]
@@ -28,6 +37,19 @@ impl DropReason {
         match self {
             Self::NullKey => "null_key",
             Self::NullValue => "null_value",
+            Self::DeserializationError => "deserialization_error",
+            Self::ProcessingError => "processing_error",
+            Self::ProductionError => "production_error",
+        }
+    }
+}
+
+impl From<Stage> for DropReason {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Deserialization => Self::DeserializationError,
+            Stage::Processing => Self::ProcessingError,
+            Stage::Production => Self::ProductionError,
         }
     }
 }

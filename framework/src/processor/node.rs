@@ -57,7 +57,7 @@ impl<K, V> Children<K, V> {
     ///
     /// # Errors
     ///
-    /// The first error of a child.
+    /// The first error of a child, unless failing nodes are to be left out.
     #[inline]
     pub fn forward(&mut self, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError>
     where
@@ -66,9 +66,9 @@ impl<K, V> Children<K, V> {
     {
         let Some((last, others)) = self.0.split_last_mut() else { return Ok(()) };
         for child in others {
-            child.push(ctx, record.clone())?;
+            child.push(ctx, record.clone()).or_else(|error| ctx.node_failed(error))?;
         }
-        last.push(ctx, record)
+        last.push(ctx, record).or_else(|error| ctx.node_failed(error))
     }
 }
 

@@ -123,6 +123,11 @@ impl Queue {
         self.batches.front().and_then(|batch| batch.get(self.cursor)).map(|record| record.timestamp_ms)
     }
 
+    /// The offset of the first record.
+    pub(crate) fn head_offset(&self) -> Option<i64> {
+        self.batches.front().and_then(|batch| batch.get(self.cursor)).map(|record| record.offset)
+    }
+
     /// Takes the first record out, for the time of `process`.
     pub(crate) fn take<R>(&mut self, process: impl FnOnce(RecordRef<'_>, Headers) -> R) -> Option<R> {
         let batch = self.batches.front()?;

@@ -1,6 +1,7 @@
 //! A worker thread: it owns its tasks, reads for them, runs them, commits them.
 
 mod committing;
+mod failures;
 mod processing;
 mod recovery;
 mod restoring;
@@ -18,10 +19,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use self::{
     committing::{InFlight, RENEW_POSITIONS},
+    failures::Hunt,
     recovery::Trouble,
 };
 use super::{
     Command, Report, Shared,
+    failures::Failures,
     production::Production,
     restore::Restore,
     task::{IDLE_WAIT, Task},
@@ -59,6 +62,10 @@ pub(crate) struct Worker {
     next_run: Duration,
     /// Tasks among which one has written a record that the log refuses. They go on one at a time, the first first.
     suspects: BTreeSet<TaskId>,
+    /// What is known of records that failed, until it is committed.
+    failures: FailuresByTask,
+    /// The search for a record that the log refuses.
+    hunt: Option<Hunt>,
     /// Commits that failed in a row.
     failed_commits: u32,
     /// Which queue of which task reads a partition.
@@ -69,6 +76,8 @@ pub(crate) struct Worker {
     /// The last look at the changelogs brought nothing.
     restore_is_idle: bool,
 }
+
+type FailuresByTask = BTreeMap<TaskId, Failures>;
 
 enum Slot {
     Restoring(Box<Restoring>),
@@ -106,6 +115,8 @@ impl Worker {
             waiting: BTreeMap::new(),
             next_run: Duration::ZERO,
             suspects: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            hunt: None,
             failed_commits: 0,
             sources: HashMap::new(),
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,

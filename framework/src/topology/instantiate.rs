@@ -40,6 +40,11 @@ impl<'r> Instantiation<'r> {
         Children::new(children.iter().map(|child| self.node(*child)).collect())
     }
 
+    /// The name of a node.
+    pub(crate) fn name(&self, id: NodeId) -> Arc<str> {
+        Arc::clone(self.resolved.names().node(id))
+    }
+
     /// Access to the store of a table; `None` when the table's rows are not kept.
     pub(crate) fn store<K: 'static, V: 'static>(&self, table: NodeId) -> Option<TimestampedStore<K, V>> {
         let graph = self.resolved.graph();

@@ -7,18 +7,22 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 24] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
     "BUFFERED_RECORDS",
     "CAPACITY",
     "COMMIT_INTERVAL_MS",
+    "DEAD_LETTER_TOPIC",
+    "DESERIALIZATION_ERRORS",
     "GUARANTEE",
     "HTTP",
     "INSTANCE_ID",
     "LOG",
     "MAX_POLL_INTERVAL_MS",
+    "PROCESSING_ERRORS",
+    "PRODUCTION_ERRORS",
     "REPLICATION_FACTOR",
     "SESSION_TIMEOUT_MS",
     "STATE_CLEANUP_DELAY_MS",

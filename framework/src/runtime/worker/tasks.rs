@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error,
     sync::Arc,
 };
 
@@ -10,7 +9,7 @@ use super::{LAST_RETRY, Restoring, Slot, Worker, recovery::Trouble};
 use crate::{
     config::Guarantee,
     log::{LogError, ReadFrom, Reader, TopicPartition},
-    processor::{Context, ProcessError},
+    processor::{Context, ProcessError, Tolerance, with_causes},
     runtime::{
         Report,
         restore::{Begun, Restore},
@@ -142,7 +141,8 @@ impl Worker {
         tracing::info!(task = %id, "running");
         self.shared.hosted.running(id, stores.view());
         let offsets = stores.committed().changelog_offsets.clone();
-        let context = Context::new(id, stores, Arc::clone(&self.shared.globals), self.production.clone());
+        let mut context = Context::new(id, stores, Arc::clone(&self.shared.globals), self.production.clone());
+        context.tolerate(Tolerance::of(&self.shared.handlers));
         let task = Task::new(id, sub_topology, processors, context, inputs);
         self.tasks.insert(id, Slot::Running(Box::new(task)));
         self.report(Report::Running { task: id, offsets });
@@ -155,6 +155,7 @@ impl Worker {
         self.shared.hosted.remove(id);
         self.waiting.remove(&id);
         self.suspects.remove(&id);
+        self.forget_failures(id);
         let was_running = matches!(self.tasks.get(&id), Some(Slot::Running(_)));
         let Some(mut stores) = self.detach(id) else { return Ok(None) };
         if was_running {
@@ -253,15 +254,4 @@ fn inputs(
         Ok(Input { source, partition, position, is_committed: committed.is_some() })
     };
     from.into_iter().map(input).collect()
-}
-
-/// An error and its causes in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

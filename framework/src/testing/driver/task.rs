@@ -5,9 +5,9 @@ use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, syn
 use super::{Collector, DriverError, TestRecord};
 use crate::{
     log::{RecordRef, TopicPartition},
-    processor::{Context, Globals},
+    processor::{Context, Globals, Handlers, Known, Output, Tolerance},
     state::{CommitPoint, StateError, StateSettings, StoreId, TaskId, TaskStores},
-    topology::{Processors, Resolved, SubTopology},
+    topology::{Processed, Processors, Resolved, SubTopology},
 };
 
 /// Keys, values and timestamps.
@@ -18,6 +18,7 @@ pub(super) type Rows = Vec<(Vec<u8>, Vec<u8>, i64)>;
 pub(super) struct DriverTask {
     processors: Processors,
     ctx: Context,
+    output: Rc<RefCell<Collector>>,
     /// Records that the changelogs would have.
     changelogs: BTreeMap<StoreId, i64>,
 }
@@ -35,19 +36,46 @@ impl DriverTask {
         let id = TaskId::new(sub_topology.id, 0);
         let stores = TaskStores::open(settings, id, Arc::clone(&sub_topology.stores))?;
         let processors = resolved.instantiate(sub_topology.id)?;
-        Ok(Self { processors, ctx: Context::new(id, stores, globals, output), changelogs: BTreeMap::new() })
+        let ctx = Context::new(id, stores, globals, Rc::clone(&output) as Rc<RefCell<dyn Output>>);
+        Ok(Self { processors, ctx, output, changelogs: BTreeMap::new() })
+    }
+
+    /// Leaves failing nodes out where `handlers` always say so.
+    pub(super) fn tolerate(&mut self, handlers: &Handlers) {
+        self.ctx.tolerate(Tolerance::of(handlers));
     }
 
     /// Processes a record and commits what it has changed; after an error, nothing has changed.
-    pub(super) fn process(&mut self, source: usize, record: &TestRecord, offset: i64) -> Result<(), DriverError> {
-        let processed = self.processors.process(&mut self.ctx, source, record.at(offset), record.headers.clone());
-        match processed {
-            Ok(()) => Ok(self.commit(record, offset)?),
-            Err(error) => {
-                self.ctx.stores_mut().discard();
-                Err(error.into())
+    pub(super) fn process(
+        &mut self,
+        handlers: &Handlers,
+        source: usize,
+        record: &TestRecord,
+        offset: i64,
+    ) -> Result<(), DriverError> {
+        let dropped = *self.ctx.dropped();
+        let mut known = None;
+        loop {
+            let Self { processors, ctx, .. } = self;
+            let headers = record.headers.clone();
+            match processors.process_or_judge(ctx, handlers, known.as_ref(), source, record.at(offset), headers) {
+                Ok(Processed::Done | Processed::Settled) => return Ok(self.commit(record, offset)?),
+                Ok(Processed::Again(verdict)) => {
+                    self.take_back();
+                    self.ctx.restore_dropped(dropped);
+                    known = Some(Known::Judged(verdict));
+                }
+                Err(error) => {
+                    self.take_back();
+                    return Err(error.into());
+                }
             }
         }
+    }
+
+    fn take_back(&mut self) {
+        self.ctx.stores_mut().discard();
+        self.output.borrow_mut().take();
     }
 
     pub(super) fn rows(&self, store: StoreId) -> Result<Rows, StateError> {
