@@ -2,11 +2,13 @@
 //!
 //! Every setting has an environment variable `MILLPOND_<NAME>`, so that one image runs everywhere; see [`Config::from_env`].
 
+mod offset_reset;
 mod on_error;
+mod timestamps;
 
 use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-pub use self::on_error::OnError;
+pub use self::{offset_reset::OffsetReset, on_error::OnError, timestamps::Timestamps};
 
 /// What an instance is told from outside.
 #[derive(Debug, Clone)]
@@ -62,6 +64,13 @@ pub struct Config {
     pub production_errors: OnError,
     /// Where dead letters go: a topic that exists. `MILLPOND_DEAD_LETTER_TOPIC`.
     pub dead_letter_topic: Option<String>,
+    /// Which time records have whose source does not say. Default [`Timestamps::Record`]. `MILLPOND_TIMESTAMPS` = `record` |
+    /// `skip-invalid` | `partition-time` | `wall-clock`.
+    pub timestamps: Timestamps,
+    /// Where a task begins in a partition of an input topic for which the group has no position, or one that the log does not have any
+    /// more. Default, `None`: without a position at the earliest record; a position that is lost stops the task, since records may
+    /// be lost with it. `MILLPOND_OFFSET_RESET` = `earliest` | `latest` | `by-duration:<time>` (e.g. `by-duration:12h`) | `fail`.
+    pub offset_reset: Option<OffsetReset>,
     /// Replication factor of internal topics; `None` is the broker's default. `MILLPOND_REPLICATION_FACTOR`.
     pub replication_factor: Option<i32>,
     /// The share of tasks this instance takes, relative to the others. Default 1. `MILLPOND_CAPACITY`.
@@ -120,6 +129,8 @@ impl Default for Config {
             processing_errors: OnError::Fail,
             production_errors: OnError::Fail,
             dead_letter_topic: None,
+            timestamps: Timestamps::Record,
+            offset_reset: None,
             replication_factor: None,
             capacity: 1,
             zone: None,
@@ -179,6 +190,10 @@ impl Config {
             "PROCESSING_ERRORS" => self.processing_errors = on_error(variable, value)?,
             "PRODUCTION_ERRORS" => self.production_errors = on_error(variable, value)?,
             "DEAD_LETTER_TOPIC" => self.dead_letter_topic = Some(value.into()),
+            "TIMESTAMPS" => self.timestamps = value.parse().map_err(|expected| error(variable, value, expected))?,
+            "OFFSET_RESET" => {
+                self.offset_reset = Some(value.parse().map_err(|expected| error(variable, value, expected))?);
+            }
             "REPLICATION_FACTOR" => self.replication_factor = Some(natural(variable, value)?),
             "CAPACITY" => self.capacity = natural(variable, value)?,
             "ZONE" => self.zone = Some(value.into()),

@@ -27,6 +27,7 @@
 //!   `queryable`.
 
 mod builder;
+mod consumed;
 mod fallible;
 mod global_table;
 mod grouped;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use self::{
     builder::{Topics, TopologyBuilder},
+    consumed::Consumed,
     fallible::UserError,
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,

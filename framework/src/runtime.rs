@@ -31,7 +31,7 @@ pub(crate) use self::{
     pool::Workers,
 };
 use crate::{
-    config::Guarantee,
+    config::{Guarantee, OffsetReset, Timestamps},
     log::{Epoch, Group, Isolation, Log, TopicPartition},
     metrics::Metrics,
     processor::{Globals, Handlers},
@@ -131,6 +131,10 @@ pub(crate) struct RuntimeSettings {
     pub(crate) buffered_records: usize,
     /// Uncommitted bytes of a worker's tasks that make it commit early.
     pub(crate) uncommitted_bytes: usize,
+    /// Which time records have.
+    pub(crate) timestamps: Timestamps,
+    /// Where to begin without a position.
+    pub(crate) offset_reset: Option<OffsetReset>,
     /// How many worker threads.
     pub(crate) threads: usize,
 }

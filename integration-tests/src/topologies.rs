@@ -10,6 +10,7 @@ mod stream_table_join;
 mod table;
 mod table_table_join;
 mod text;
+mod time;
 
 use millpond::{Serdes, Topology, TopologyError, dsl::TopologyBuilder};
 
@@ -36,6 +37,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("stream_table_join", stream_table_join::ALL),
         ("table", table::ALL),
         ("table_table_join", table_table_join::ALL),
+        ("time", time::ALL),
     ];
     families
         .into_iter()

@@ -44,6 +44,11 @@ fn records_that_fail() {
 }
 
 #[test]
+fn the_time_of_records() {
+    replay("time");
+}
+
+#[test]
 fn tables() {
     replay("table");
 }

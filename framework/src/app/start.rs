@@ -151,6 +151,8 @@ fn settings(config: &Config) -> RuntimeSettings {
         transaction_timeout: config.transaction_timeout,
         buffered_records: config.buffered_records,
         uncommitted_bytes: config.uncommitted_bytes,
+        timestamps: config.timestamps,
+        offset_reset: config.offset_reset,
         threads: config.threads,
     }
 }

@@ -12,6 +12,8 @@ pub enum DropReason {
     NullKey,
     /// The operator needs a value, the record has none.
     NullValue,
+    /// It has no valid time.
+    InvalidTimestamp,
     /// It could not be read, and the handler said to go on.
     DeserializationError,
     /// It could not be processed, and the handler said to go on.
@@ -28,8 +30,14 @@ pub struct Dropped([u64; DropReason::ALL.len()]);
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 5] =
-        [Self::NullKey, Self::NullValue, Self::DeserializationError, Self::ProcessingError, Self::ProductionError];
+    pub const ALL: [Self; 6] = [
+        Self::NullKey,
+        Self::NullValue,
+        Self::InvalidTimestamp,
+        Self::DeserializationError,
+        Self::ProcessingError,
+        Self::ProductionError,
+    ];
 
     /// The reason as the value of a metric's label.
     #[must_use]
@@ -37,6 +45,7 @@ impl DropReason {
         match self {
             Self::NullKey => "null_key",
             Self::NullValue => "null_value",
+            Self::InvalidTimestamp => "invalid_timestamp",
             Self::DeserializationError => "deserialization_error",
             Self::ProcessingError => "processing_error",
             Self::ProductionError => "production_error",

@@ -22,6 +22,21 @@ pub enum ProcessError {
         /// What is wrong.
         source: SerdeError,
     },
+    /// The record has no valid time. No node has seen it.
+    #[error(
+        "the record at offset {offset} of {topic}-{partition} has the timestamp {timestamp_ms}, which is no time: let `timestamps` say \
+         which time such records have"
+    )]
+    InvalidTimestamp {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// The offset.
+        offset: i64,
+        /// The timestamp.
+        timestamp_ms: i64,
+    },
     /// A key or value cannot be written, or a row cannot be read.
     #[error("a key or value of {target} cannot be written or read")]
     Serialization {
@@ -102,7 +117,7 @@ impl ProcessError {
     #[must_use]
     pub fn stage(&self) -> Option<Stage> {
         match self {
-            Self::Deserialization { .. } => Some(Stage::Deserialization),
+            Self::Deserialization { .. } | Self::InvalidTimestamp { .. } => Some(Stage::Deserialization),
             Self::User { .. } | Self::Serialization { target: Target::Store(_), .. } => Some(Stage::Processing),
             Self::Serialization { target: Target::Topic(_), .. } | Self::Log(LogError::RecordRefused { .. }) => {
                 Some(Stage::Production)
@@ -116,6 +131,7 @@ impl ProcessError {
     pub fn class(&self) -> &str {
         match self {
             Self::Deserialization { .. } => "Deserialization",
+            Self::InvalidTimestamp { .. } => "InvalidTimestamp",
             Self::Serialization { .. } => "Serialization",
             Self::State(_) => "State",
             Self::Log(LogError::RecordRefused { .. }) => "RecordRefused",

@@ -1,6 +1,6 @@
 //! Nodes and how they are connected.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
 use super::{Context, ProcessError, Record};
 use crate::log::{Headers, RecordRef};
@@ -23,6 +23,10 @@ pub trait Source {
     ///
     /// [`ProcessError::Deserialization`].
     fn check(&self, ctx: &Context, record: &RecordRef<'_>) -> Result<(), ProcessError>;
+
+    /// The time that the source's own function gives to a record of this topic, in a partition of this time; asked only of sources
+    /// that have one. `None` when the record cannot be read.
+    fn extract(&mut self, in_partition: (&Arc<str>, i64), record: &RecordRef<'_>, headers: &Headers) -> Option<i64>;
 
     /// Reads a record and processes it. Its position is in `ctx`.
     ///

@@ -18,6 +18,10 @@ pub(crate) struct Queue {
     fetched: i64,
     /// Where the log ended when the reader last reached its end, if nothing was fetched since.
     end: Option<i64>,
+    /// The time of the first record, where that is not its timestamp.
+    head_time_ms: Option<i64>,
+    /// The largest time of a record that was taken out; -1 before the first.
+    time_ms: i64,
     /// Whether fetching is paused for back-pressure.
     pub(crate) paused: bool,
 }
@@ -69,6 +73,8 @@ impl Queue {
             position,
             fetched: position,
             end: None,
+            head_time_ms: None,
+            time_ms: -1,
             paused: false,
         }
     }
@@ -119,8 +125,19 @@ impl Queue {
         }
     }
 
+    /// Gives the first record a time by a function of the partition time, the record and its headers, if it has none yet.
+    pub(crate) fn time_head(&mut self, time_of: impl FnOnce(i64, &RecordRef<'_>, &Headers) -> i64) {
+        if self.head_time_ms.is_none()
+            && let Some(batch) = self.batches.front()
+            && let Some(record) = batch.get(self.cursor)
+        {
+            self.head_time_ms = Some(time_of(self.time_ms, &record, &batch.headers(self.cursor)));
+        }
+    }
+
     fn head_timestamp(&self) -> Option<i64> {
-        self.batches.front().and_then(|batch| batch.get(self.cursor)).map(|record| record.timestamp_ms)
+        let head = self.batches.front().and_then(|batch| batch.get(self.cursor))?;
+        Some(self.head_time_ms.unwrap_or(head.timestamp_ms))
     }
 
     /// The offset of the first record.
@@ -128,12 +145,14 @@ impl Queue {
         self.batches.front().and_then(|batch| batch.get(self.cursor)).map(|record| record.offset)
     }
 
-    /// Takes the first record out, for the time of `process`.
-    pub(crate) fn take<R>(&mut self, process: impl FnOnce(RecordRef<'_>, Headers) -> R) -> Option<R> {
+    /// Takes the first record out, for the time of `process`, which gets the record, its time and its headers.
+    pub(crate) fn take<R>(&mut self, process: impl FnOnce(RecordRef<'_>, i64, Headers) -> R) -> Option<R> {
         let batch = self.batches.front()?;
         let record = batch.get(self.cursor)?;
         let next = record.offset + 1;
-        let result = process(record, batch.headers(self.cursor));
+        let time_ms = self.head_time_ms.take().unwrap_or(record.timestamp_ms);
+        self.time_ms = self.time_ms.max(time_ms);
+        let result = process(record, time_ms, batch.headers(self.cursor));
         self.cursor += 1;
         self.len -= 1;
         self.position = next;
@@ -169,7 +188,7 @@ mod tests {
         let mut queues = [queue(&[5, 1]), queue(&[3, 5])];
         let mut order = Vec::new();
         while let Choice::Process(index) = choose(&queues) {
-            order.push((index, queues[index].take(|record, _| record.timestamp_ms).expect("it was chosen")));
+            order.push((index, queues[index].take(|_, time_ms, _| time_ms).expect("it was chosen")));
             queues.iter_mut().for_each(|queue| queue.reached_end(2));
         }
         assert_eq!(order, [(1, 3), (0, 5), (0, 1), (1, 5)]);
@@ -181,7 +200,7 @@ mod tests {
         assert_eq!(choose(&queues), Choice::Wait);
         queues[1].reached_end(0);
         assert_eq!(choose(&queues), Choice::Process(0));
-        queues[0].take(|_, _| ());
+        queues[0].take(|_, _, _| ());
         assert_eq!(choose(&queues), Choice::Idle);
     }
 
@@ -198,9 +217,9 @@ mod tests {
     fn an_idle_position_goes_behind_transaction_markers() {
         let mut queue = queue(&[1, 2]);
         queue.reached_end(5);
-        queue.take(|_, _| ());
+        queue.take(|_, _, _| ());
         assert_eq!(queue.position(), 1);
-        queue.take(|_, _| ());
+        queue.take(|_, _, _| ());
         assert_eq!(queue.position(), 5);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Task {
     id: TaskId,
     sub_topology: Arc<SubTopology>,
     processors: Processors,
+    /// Whether the time of records is asked of the processors.
+    asks_time: bool,
     context: Context,
     /// The partitions this task reads, and the index of their topic among the sub-topology's sources.
     queues: Vec<Queue>,
@@ -80,6 +82,7 @@ impl Task {
         Self {
             id,
             sub_topology,
+            asks_time: !processors.keeps_time(),
             processors,
             context,
             queues,
@@ -111,6 +114,9 @@ impl Task {
         let until = clock.monotonic() + TURN;
         let mut ran = Ran::default();
         while ran.records < judging.room {
+            if self.asks_time {
+                self.time_heads();
+            }
             let Choice::Process(index) = choose(&self.queues) else { return Ok(ran) };
             match self.process(index, judging)? {
                 Processed::Done => {}
@@ -130,6 +136,14 @@ impl Task {
         Ok(ran)
     }
 
+    /// Gives the first record of each queue its time.
+    fn time_heads(&mut self) {
+        let Self { queues, sources, processors, context, .. } = self;
+        for (queue, source) in queues.iter_mut().zip(sources) {
+            queue.time_head(|time_ms, record, headers| processors.time_of(context, *source, time_ms, record, headers));
+        }
+    }
+
     /// Processes the first record of a queue.
     #[inline]
     fn process(&mut self, index: usize, judging: Judging<'_>) -> Result<Processed, ProcessError> {
@@ -139,9 +153,9 @@ impl Task {
         // What is known is looked up before the queue lends out the record.
         let known = known.and_then(|known| known.find(queue.partition(), queue.head_offset()?));
         let processed = queue
-            .take(|record, headers| {
+            .take(|record, time_ms, headers| {
                 *last = (index, record.offset);
-                processors.process_or_judge(context, handlers, known, source, record, headers)
+                processors.process_or_judge(context, handlers, known, source, record, time_ms, headers)
             })
             .expect("the chosen queue has a record")?;
         self.uncommitted += 1;

@@ -4,6 +4,7 @@ mod committing;
 mod failures;
 mod processing;
 mod recovery;
+mod resets;
 mod restoring;
 mod tasks;
 
@@ -21,6 +22,7 @@ use self::{
     committing::{InFlight, RENEW_POSITIONS},
     failures::Hunt,
     recovery::Trouble,
+    resets::Resets,
 };
 use super::{
     Command, Report, Shared,
@@ -62,6 +64,8 @@ pub(crate) struct Worker {
     next_run: Duration,
     /// Tasks among which one has written a record that the log refuses. They go on one at a time, the first first.
     suspects: BTreeSet<TaskId>,
+    /// Where tasks began without a position, until that is committed.
+    resets: Resets,
     /// What is known of records that failed, until it is committed.
     failures: FailuresByTask,
     /// The search for a record that the log refuses.
@@ -115,6 +119,7 @@ impl Worker {
             waiting: BTreeMap::new(),
             next_run: Duration::ZERO,
             suspects: BTreeSet::new(),
+            resets: Resets::default(),
             failures: BTreeMap::new(),
             hunt: None,
             failed_commits: 0,

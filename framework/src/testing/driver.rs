@@ -17,6 +17,7 @@ use std::{
 pub use self::records::{TestRecord, TestTopic};
 use self::{collector::Collector, globals::GlobalTables, task::DriverTask};
 use crate::{
+    config::Timestamps,
     processor::{Handlers, ProcessError, Record},
     serde::{SerdeError, Serdes},
     state::{StateError, StateSettings},
@@ -130,6 +131,13 @@ impl TopologyTestDriver {
     pub fn with_handlers(mut self, handlers: Handlers) -> Self {
         self.tasks.iter_mut().for_each(|task| task.tolerate(&handlers));
         self.handlers = handlers;
+        self
+    }
+
+    /// Says which time records have whose source does not say it.
+    #[must_use]
+    pub fn with_timestamps(mut self, timestamps: Timestamps) -> Self {
+        self.tasks.iter_mut().for_each(|task| task.set_timestamps(timestamps));
         self
     }
 

@@ -3,7 +3,7 @@
 use std::{any::Any, collections::HashMap, sync::Arc};
 
 use super::{
-    Resolved,
+    Resolved, SourceOptions,
     cut::Cut,
     graph::{GlobalIndex, NodeId, Role, TopicRef},
 };
@@ -38,6 +38,13 @@ impl<'r> Instantiation<'r> {
         let resolved = self.resolved;
         let children = &resolved.graph().node(id).children;
         Children::new(children.iter().map(|child| self.node(*child)).collect())
+    }
+
+    /// How the topics of a source are read; `None` for a source of the application's own topics.
+    pub(super) fn options(&self, source: NodeId) -> Option<SourceOptions> {
+        let is_external = |topic: &TopicRef| topic.external().is_some();
+        let graph = self.resolved.graph();
+        graph.source_topics(source).iter().all(is_external).then(|| graph.node(source).options)
     }
 
     /// The name of a node.

@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 26] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -21,6 +21,7 @@ const SETTINGS: [&str; 24] = [
     "INSTANCE_ID",
     "LOG",
     "MAX_POLL_INTERVAL_MS",
+    "OFFSET_RESET",
     "PROCESSING_ERRORS",
     "PRODUCTION_ERRORS",
     "REPLICATION_FACTOR",
@@ -29,6 +30,7 @@ const SETTINGS: [&str; 24] = [
     "STATE_DIR",
     "STATE_MEMORY_BYTES",
     "THREADS",
+    "TIMESTAMPS",
     "TRANSACTION_TIMEOUT_MS",
     "UNCOMMITTED_BYTES",
     "ZONE",

@@ -51,8 +51,7 @@ impl Worker {
                 ReaderEvent::OutOfRange { partition, offset } => {
                     if let Some((id, _)) = self.sources.get(&partition) {
                         let id = *id;
-                        self.rewind()?;
-                        self.fail_task(id, &ProcessError::Log(out_of_range(&partition, offset, "input")))?;
+                        self.position_lost(id, &partition, offset)?;
                     }
                 }
                 ReaderEvent::Unavailable { reason } => self.report(Report::LogUnavailable { reason }),

@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, syn
 
 use super::{Collector, DriverError, TestRecord};
 use crate::{
+    config::Timestamps,
     log::{RecordRef, TopicPartition},
     processor::{Context, Globals, Handlers, Known, Output, Tolerance},
     state::{CommitPoint, StateError, StateSettings, StoreId, TaskId, TaskStores},
@@ -19,6 +20,8 @@ pub(super) struct DriverTask {
     processors: Processors,
     ctx: Context,
     output: Rc<RefCell<Collector>>,
+    /// The largest time of a record of each source.
+    times: BTreeMap<usize, i64>,
     /// Records that the changelogs would have.
     changelogs: BTreeMap<StoreId, i64>,
 }
@@ -37,7 +40,7 @@ impl DriverTask {
         let stores = TaskStores::open(settings, id, Arc::clone(&sub_topology.stores))?;
         let processors = resolved.instantiate(sub_topology.id)?;
         let ctx = Context::new(id, stores, globals, Rc::clone(&output) as Rc<RefCell<dyn Output>>);
-        Ok(Self { processors, ctx, output, changelogs: BTreeMap::new() })
+        Ok(Self { processors, ctx, output, times: BTreeMap::new(), changelogs: BTreeMap::new() })
     }
 
     /// Leaves failing nodes out where `handlers` always say so.
@@ -55,10 +58,13 @@ impl DriverTask {
     ) -> Result<(), DriverError> {
         let dropped = *self.ctx.dropped();
         let mut known = None;
+        let partition_time = self.times.entry(source).or_insert(-1);
+        let time_ms = self.processors.time_of(&self.ctx, source, *partition_time, &record.at(offset), &record.headers);
+        *partition_time = time_ms.max(*partition_time);
         loop {
             let Self { processors, ctx, .. } = self;
-            let headers = record.headers.clone();
-            match processors.process_or_judge(ctx, handlers, known.as_ref(), source, record.at(offset), headers) {
+            let (at, headers) = (record.at(offset), record.headers.clone());
+            match processors.process_or_judge(ctx, handlers, known.as_ref(), source, at, time_ms, headers) {
                 Ok(Processed::Done | Processed::Settled) => return Ok(self.commit(record, offset)?),
                 Ok(Processed::Again(verdict)) => {
                     self.take_back();
@@ -76,6 +82,10 @@ impl DriverTask {
     fn take_back(&mut self) {
         self.ctx.stores_mut().discard();
         self.output.borrow_mut().take();
+    }
+
+    pub(super) fn set_timestamps(&mut self, timestamps: Timestamps) {
+        self.processors.set_timestamps(timestamps);
     }
 
     pub(super) fn rows(&self, store: StoreId) -> Result<Rows, StateError> {
