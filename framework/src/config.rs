@@ -2,13 +2,14 @@
 //!
 //! Every setting has an environment variable `MILLPOND_<NAME>`, so that one image runs everywhere; see [`Config::from_env`].
 
+mod memory;
 mod offset_reset;
 mod on_error;
 mod timestamps;
 
 use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-pub use self::{offset_reset::OffsetReset, on_error::OnError, timestamps::Timestamps};
+pub use self::{memory::MemoryShares, offset_reset::OffsetReset, on_error::OnError, timestamps::Timestamps};
 
 /// What an instance is told from outside.
 #[derive(Debug, Clone)]
@@ -38,13 +39,10 @@ pub struct Config {
     /// How long the state of a task stays on disk that is not hosted here any more. Default 10 min.
     /// `MILLPOND_STATE_CLEANUP_DELAY_MS`.
     pub state_cleanup_delay: Duration,
-    /// Bytes of all stores together: rows at hand, block cache and write buffers. Default 256 MiB. `MILLPOND_STATE_MEMORY_BYTES`.
-    pub state_memory_bytes: usize,
-    /// Bytes that all tasks of one worker may hold uncommitted before it commits early. Default 64 MiB.
-    /// `MILLPOND_UNCOMMITTED_BYTES`.
-    pub uncommitted_bytes: usize,
-    /// Records buffered per input partition before fetching it pauses. Default 10,000. `MILLPOND_BUFFERED_RECORDS`.
-    pub buffered_records: usize,
+    /// Bytes of all that grows with the work, whatever the number of tasks and stores: rows at hand, RocksDB's block cache and write
+    /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside. Default 112 MiB.
+    /// `MILLPOND_MEMORY_BYTES`.
+    pub memory_bytes: usize,
     /// How long the group waits for a silent instance. Default 6 s, the least that brokers allow by default.
     /// `MILLPOND_SESSION_TIMEOUT_MS`.
     pub session_timeout: Duration,
@@ -73,6 +71,10 @@ pub struct Config {
     pub offset_reset: Option<OffsetReset>,
     /// Replication factor of internal topics; `None` is the broker's default. `MILLPOND_REPLICATION_FACTOR`.
     pub replication_factor: Option<i32>,
+    /// How much longer than their stores the changelogs of windows keep records, for event time that is behind the brokers' clock: a
+    /// record counts as old by its timestamp. Input of last year is aggregated safely only with more than a year. Default 1 day.
+    /// `MILLPOND_WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS`.
+    pub window_changelog_additional_retention: Duration,
     /// The share of tasks this instance takes, relative to the others. Default 1. `MILLPOND_CAPACITY`.
     pub capacity: u32,
     /// The failure zone this instance runs in. `MILLPOND_ZONE`.
@@ -119,9 +121,7 @@ impl Default for Config {
             guarantee: Guarantee::ExactlyOnce,
             commit_interval: Duration::from_millis(100),
             state_cleanup_delay: Duration::from_secs(600),
-            state_memory_bytes: 256 << 20,
-            uncommitted_bytes: 64 << 20,
-            buffered_records: 10_000,
+            memory_bytes: 112 << 20,
             session_timeout: Duration::from_secs(6),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
@@ -132,6 +132,7 @@ impl Default for Config {
             timestamps: Timestamps::Record,
             offset_reset: None,
             replication_factor: None,
+            window_changelog_additional_retention: Duration::from_secs(24 * 3600),
             capacity: 1,
             zone: None,
             kafka: BTreeMap::new(),
@@ -180,9 +181,7 @@ impl Config {
             }
             "COMMIT_INTERVAL_MS" => self.commit_interval = millis(variable, value)?,
             "STATE_CLEANUP_DELAY_MS" => self.state_cleanup_delay = millis(variable, value)?,
-            "STATE_MEMORY_BYTES" => self.state_memory_bytes = natural(variable, value)?,
-            "UNCOMMITTED_BYTES" => self.uncommitted_bytes = natural(variable, value)?,
-            "BUFFERED_RECORDS" => self.buffered_records = natural(variable, value)?,
+            "MEMORY_BYTES" => self.memory_bytes = natural(variable, value)?,
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
             "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
             "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
@@ -195,6 +194,9 @@ impl Config {
                 self.offset_reset = Some(value.parse().map_err(|expected| error(variable, value, expected))?);
             }
             "REPLICATION_FACTOR" => self.replication_factor = Some(natural(variable, value)?),
+            "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS" => {
+                self.window_changelog_additional_retention = millis(variable, value)?;
+            }
             "CAPACITY" => self.capacity = natural(variable, value)?,
             "ZONE" => self.zone = Some(value.into()),
             _ => {

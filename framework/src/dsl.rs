@@ -1,4 +1,4 @@
-//! The language in which a topology is written: [`Stream`], [`Table`], [`GlobalTable`], [`Grouped`].
+//! The language in which a topology is written: [`Stream`], [`Table`], [`GlobalTable`], [`Grouped`], [`WindowedGrouped`].
 //!
 //! ```
 //! use millpond::{Serdes, Topology};
@@ -34,6 +34,8 @@ mod grouped;
 mod key;
 mod stream;
 mod table;
+mod windowed;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,8 @@ pub use self::{
     key::KeyOf,
     stream::Stream,
     table::{Materialized, Table},
+    windowed::{FixedWindows, WindowedGrouped},
+    windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
 };
 
 /// Handles point into the graph of their topology.

@@ -83,6 +83,6 @@ mod runtime;
 pub use self::{
     app::App,
     config::Config,
-    serde::Serdes,
+    serde::{Serdes, Windowed},
     topology::{Topology, TopologyError},
 };

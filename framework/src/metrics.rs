@@ -35,6 +35,10 @@ pub struct Metrics {
     pub worker_busy: prometheus::CounterVec,
     /// Bytes written by a task and not committed yet.
     pub state_uncommitted_bytes: IntGaugeVec,
+    /// Memory in use of what `MILLPOND_MEMORY_BYTES` bounds, by part: `rows`, `block_cache`, `write_buffers`, `input_queues`, `outputs`.
+    pub memory: IntGaugeVec,
+    /// What `MILLPOND_MEMORY_BYTES` says.
+    pub memory_limit: IntGauge,
     /// Queries by store, route (`local`, `forwarded`) and HTTP status.
     pub query_requests: IntCounterVec,
     /// How long a query takes, in seconds, by route.
@@ -114,6 +118,13 @@ impl Metrics {
                 "Bytes written by a task and not committed yet",
                 &["task"],
             )?,
+            memory: gauges(
+                r,
+                "millpond_memory_bytes",
+                "Memory in use of what MILLPOND_MEMORY_BYTES bounds, by part",
+                &["part"],
+            )?,
+            memory_limit: gauge(r, "millpond_memory_limit_bytes", "What MILLPOND_MEMORY_BYTES says")?,
             query_requests: counters(
                 r,
                 "millpond_query_requests_total",

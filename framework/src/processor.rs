@@ -13,6 +13,7 @@ mod node;
 mod output;
 mod record;
 mod store;
+mod timed_store;
 
 pub use self::{
     context::Context,
@@ -24,6 +25,7 @@ pub use self::{
     output::Output,
     record::{Change, Record},
     store::{StoreEntry, TimestampedStore},
+    timed_store::{TimedEntry, TimedStore},
 };
 pub(crate) use self::{
     context::Tolerance,

@@ -13,6 +13,7 @@
 //! | `GET /stores/{store}/keys/{key}` | the entry of a key |
 //! | `GET /stores` | the stores that may be queried, and the owner of each partition |
 //! | `GET /cluster` | the instances and their tasks |
+//! | `GET /restores` | the tasks whose stores are being restored here: records, bytes, rate, time left |
 //! | `GET /topology` | the topology's description |
 //! | `GET /livez`, `/readyz` | whether the instance lives, is ready |
 //! | `GET /metrics` | Prometheus' text format |
@@ -45,6 +46,7 @@ mod probes;
 mod problem;
 mod read;
 mod reads;
+mod restores;
 mod route;
 mod server;
 
@@ -68,7 +70,7 @@ pub use self::{
     code::Code,
     error::{QueryError, Seen},
     options::QueryOptions,
-    port::{Catalogue, Health, LocalTask, Serving, Spread, StoreEntry, TopologyDescription},
+    port::{Catalogue, Health, LocalTask, RestoreStatus, Serving, Spread, StoreEntry, TopologyDescription},
     server::serve,
 };
 use self::{
@@ -114,6 +116,7 @@ pub fn router(serving: Arc<dyn Serving>, options: QueryOptions) -> Result<Router
         .route("/stores/{store}/keys/", get(keys::empty))
         .route("/stores/{store}/keys/{key}", get(keys::by_path))
         .route("/cluster", get(overview::cluster))
+        .route("/restores", get(restores::restores))
         .route("/topology", get(overview::topology))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))

@@ -11,6 +11,7 @@ mod hosted;
 mod outbox;
 mod pool;
 mod production;
+mod progress;
 mod queue;
 mod restore;
 mod task;
@@ -29,9 +30,10 @@ pub(crate) use self::{
     globals::GlobalsThread,
     hosted::{Hosted, HostedState},
     pool::Workers,
+    progress::{RestoreProgress, RestoreReading},
 };
 use crate::{
-    config::{Guarantee, OffsetReset, Timestamps},
+    config::{Guarantee, MemoryShares, OffsetReset, Timestamps},
     log::{Epoch, Group, Isolation, Log, TopicPartition},
     metrics::Metrics,
     processor::{Globals, Handlers},
@@ -127,10 +129,8 @@ pub(crate) struct RuntimeSettings {
     pub(crate) commit_interval: Duration,
     /// How long a transaction may stay open.
     pub(crate) transaction_timeout: Duration,
-    /// Records buffered per input partition before fetching pauses.
-    pub(crate) buffered_records: usize,
-    /// Uncommitted bytes of a worker's tasks that make it commit early.
-    pub(crate) uncommitted_bytes: usize,
+    /// How much memory may be used for what.
+    pub(crate) memory: MemoryShares,
     /// Which time records have.
     pub(crate) timestamps: Timestamps,
     /// Where to begin without a position.

@@ -15,6 +15,7 @@ mod json;
 mod null;
 mod nullable;
 mod pair;
+mod windowed;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use self::{
     null::is_null,
     nullable::{Nullable, Present},
     pair::Serdes,
+    windowed::{SessionWindowed, TimeWindowed, Windowed},
 };
 
 /// A type of keys or values: whatever serde can write and read.

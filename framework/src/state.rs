@@ -33,6 +33,7 @@ mod settings;
 mod spec;
 mod stores;
 mod task_id;
+mod timed;
 mod view;
 
 #[cfg(test)]
@@ -46,8 +47,9 @@ pub use self::{
     range::Direction,
     rocks::MemoryBudget,
     settings::StateSettings,
-    spec::{StoreId, StoreKind, StoreSpec},
+    spec::{Retention, StoreId, StoreKind, StoreSpec},
     stores::{Dirty, TaskStores},
     task_id::{Owner, TaskId, TaskIdError},
+    timed::TimedKey,
     view::{OwnedRow, Page, PageRow, TaskView},
 };

@@ -3,7 +3,10 @@
 //! What each one does is said in the `description` of its vectors (`vectors/<name>.<seed>.json`).
 
 mod aggregate;
+mod emit_on_close;
 mod errors;
+mod session_windows;
+mod sliding_windows;
 mod stateless;
 mod stream_global_join;
 mod stream_table_join;
@@ -11,6 +14,9 @@ mod table;
 mod table_table_join;
 mod text;
 mod time;
+mod time_windows;
+
+use std::time::Duration;
 
 use millpond::{Serdes, Topology, TopologyError, dsl::TopologyBuilder};
 
@@ -32,12 +38,16 @@ pub fn all() -> impl Iterator<Item = Case> {
     let families: [(_, Cases); _] = [
         ("aggregate", aggregate::ALL),
         ("errors", errors::ALL),
+        ("emit_on_close", emit_on_close::ALL),
+        ("session_windows", session_windows::ALL),
+        ("sliding_windows", sliding_windows::ALL),
         ("stateless", stateless::ALL),
         ("stream_global_join", stream_global_join::ALL),
         ("stream_table_join", stream_table_join::ALL),
         ("table", table::ALL),
         ("table_table_join", table_table_join::ALL),
         ("time", time::ALL),
+        ("time_windows", time_windows::ALL),
     ];
     families
         .into_iter()
@@ -51,6 +61,14 @@ type Nullable<K, V> = Serdes<Option<K>, Option<V>>;
 fn nullable() -> Nullable<String, String> {
     Serdes::default()
 }
+
+/// So many milliseconds.
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// How long most windows are kept.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Text that is never null, for keys and values.
 fn plain() -> Serdes<String, String> {

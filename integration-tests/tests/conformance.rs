@@ -69,6 +69,26 @@ fn tables_joined_with_tables() {
 }
 
 #[test]
+fn aggregations_within_time_windows() {
+    replay("time_windows");
+}
+
+#[test]
+fn aggregations_within_sliding_windows() {
+    replay("sliding_windows");
+}
+
+#[test]
+fn aggregations_within_sessions() {
+    replay("session_windows");
+}
+
+#[test]
+fn results_of_windows_that_have_closed() {
+    replay("emit_on_close");
+}
+
+#[test]
 fn every_vector_is_replayed() {
     let files = fs::read_dir(vectors::FOLDER).expect("the folder of the vectors");
     let there: BTreeSet<String> =

@@ -24,7 +24,7 @@ const READ_BEFORE_KILL: f64 = 0.8;
 const IN_HAND: Duration = Duration::from_secs(1);
 /// The memory of the stores, in bytes. What lies in their write buffers goes with a killed process; with the default of 256 MiB
 /// that is all that so short a test ever writes.
-const STATE_MEMORY_BYTES: &str = "2097152";
+const MEMORY_BYTES: &str = "16777216";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_key_is_right_on_every_instance_through_a_kill_and_a_restart() -> anyhow::Result<()> {
@@ -33,7 +33,7 @@ async fn every_key_is_right_on_every_instance_through_a_kill_and_a_restart() -> 
     let truth = Truth::compute()?;
     feed_tables(broker.bootstrap())?;
     let mut instances = Instance::three(broker.bootstrap(), folder.path())?
-        .map(|instance| instance.with("MILLPOND_STATE_MEMORY_BYTES", STATE_MEMORY_BYTES));
+        .map(|instance| instance.with("MILLPOND_MEMORY_BYTES", MEMORY_BYTES));
     start_all(&mut instances).await?;
 
     // Kill one in the middle of the flights.

@@ -20,6 +20,8 @@ pub(super) struct Application {
     pub(super) replication_factor: Option<i32>,
     /// Where dead letters go.
     pub(super) dead_letter_topic: Option<Arc<str>>,
+    /// How much longer than their stores the changelogs of windows keep records, in ms.
+    pub(super) additional_retention_ms: i64,
 }
 
 /// The topics of an application, created and checked.
@@ -65,7 +67,10 @@ impl Application {
         let mut wanted: Vec<NewTopic> = partitions
             .internal_topics()
             .iter()
-            .map(|topic| self.internal(topic.name.to_string(), topic.partitions, topic.config.clone()))
+            .map(|topic| {
+                let config = topic.config_with_additional_retention(self.additional_retention_ms);
+                self.internal(topic.name.to_string(), topic.partitions, config)
+            })
             .collect();
         let compacted = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
         wanted.push(self.internal(self.metadata_topic(), 1, compacted));

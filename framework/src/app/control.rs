@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cluster::{Action, Coordinator, Event, MetadataRecord, Offsets, Role, TaskEvent},
     log::{Membership, MembershipEvent, TopicPartition},
-    runtime::{GlobalsThread, Report, Shared, Workers},
+    runtime::{GlobalsThread, Report, RestoreReading, Shared, Workers},
     state::{StoreId, TaskId},
 };
 
@@ -26,6 +26,8 @@ use crate::{
 const TURN: Duration = Duration::from_millis(10);
 /// How long a stop may take before the workers are stopped without a hand-over.
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
+/// How often the log says how far restores are.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How often to look where the stores stand, for the host metadata.
 const OFFSETS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often to look for state that is not used any more.
@@ -56,6 +58,7 @@ pub(super) struct Control {
     pub(super) next_purge: Duration,
     /// When to look next where the stores stand.
     pub(super) next_offsets: Duration,
+    pub(super) next_progress: Duration,
     /// Changelog offsets of the tasks on this host, open or not.
     pub(super) offsets: BTreeMap<TaskId, Offsets>,
 }
@@ -141,6 +144,10 @@ impl Control {
             self.next_probe = now + PROBE_INTERVAL;
             self.calls.make(Call::Probe);
         }
+        if now >= self.next_progress {
+            self.next_progress = now + PROGRESS_INTERVAL;
+            self.log_restores(now);
+        }
         if now >= self.next_offsets {
             self.next_offsets = now + OFFSETS_INTERVAL;
             self.look_at_offsets();
@@ -160,6 +167,15 @@ impl Control {
             return Err(AppError::GlobalTables);
         }
         self.step(Event::Tick)
+    }
+
+    /// One line for all restores, while there are any.
+    fn log_restores(&self, now: Duration) {
+        let mut tasks = 0;
+        let all = self.shared.hosted.restores(now).map(|(_, reading)| reading);
+        if let Some(together) = all.inspect(|_| tasks += 1).reduce(RestoreReading::and) {
+            tracing::info!(tasks, "restoring {together}");
+        }
     }
 
     fn now(&self) -> Duration {

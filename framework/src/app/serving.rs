@@ -6,9 +6,10 @@ use super::status::Status;
 use crate::{
     cluster::{ClusterView, Role, TaskState},
     metrics::Metrics,
-    query::{Catalogue, Health, LocalTask, Serving, Spread, StoreEntry, TopologyDescription},
-    runtime::{Hosted, HostedState},
-    state::{StoreId, TaskId, TaskView},
+    query::{Catalogue, Health, LocalTask, RestoreStatus, Serving, Spread, StoreEntry, TopologyDescription},
+    runtime::{Hosted, HostedState, RestoreReading},
+    state::{MemoryBudget, StoreId, TaskId, TaskView},
+    time::Clock,
     topology::{Resolved, StoreLocation},
 };
 
@@ -22,14 +23,22 @@ pub(super) struct InstanceServing {
     pub(super) hosted: Arc<Hosted>,
     pub(super) stores: OnceLock<Arc<Catalogue>>,
     pub(super) globals: OnceLock<Arc<TaskView>>,
+    pub(super) memory: OnceLock<MemoryBudget>,
     topology: Arc<TopologyDescription>,
     metrics: Metrics,
+    clock: Arc<dyn Clock>,
 }
 
 // === impl InstanceServing ===
 
 impl InstanceServing {
-    pub(super) fn new(topology: &Resolved, instance_id: &str, metrics: Metrics, status: Arc<Status>) -> Self {
+    pub(super) fn new(
+        topology: &Resolved,
+        instance_id: &str,
+        metrics: Metrics,
+        clock: Arc<dyn Clock>,
+        status: Arc<Status>,
+    ) -> Self {
         let description = topology.describe();
         let json = serde_json::to_value(&description).unwrap_or_else(|error| error.to_string().into());
         Self {
@@ -39,8 +48,10 @@ impl InstanceServing {
             hosted: Arc::default(),
             stores: OnceLock::new(),
             globals: OnceLock::new(),
+            memory: OnceLock::new(),
             topology: Arc::new(TopologyDescription { json, text: description.to_string() }),
             metrics,
+            clock,
         }
     }
 }
@@ -88,6 +99,20 @@ impl Serving for InstanceServing {
         Some(LocalTask { view: hosted.view, role: Role::Active, state })
     }
 
+    fn restores(&self) -> Vec<RestoreStatus> {
+        let now = self.clock.monotonic();
+        let status = |(task, reading): (TaskId, RestoreReading)| RestoreStatus {
+            task,
+            records: reading.records,
+            bytes: reading.bytes,
+            remaining: reading.remaining,
+            records_per_s: reading.rate(),
+            elapsed: reading.elapsed,
+            left: reading.time_left(),
+        };
+        self.hosted.restores(now).map(status).collect()
+    }
+
     fn globals(&self) -> Option<Arc<TaskView>> {
         self.globals.get().cloned()
     }
@@ -117,6 +142,13 @@ impl Serving for InstanceServing {
         ];
         for (state, count) in counts {
             self.metrics.tasks.with_label_values(&["active", state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        if let Some(memory) = self.memory.get() {
+            let buffers = memory.write_buffer_bytes();
+            let parts = [("write_buffers", buffers), ("block_cache", memory.used_bytes().saturating_sub(buffers))];
+            for (part, bytes) in parts {
+                self.metrics.memory.with_label_values(&[part]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
         }
         self.metrics.render()
     }

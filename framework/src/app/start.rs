@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cluster::{Coordinator, Event, HostMetadata, Identity, MetadataRecord, Settings},
-    config::{Config, Guarantee},
+    config::{Config, Guarantee, MemoryShares},
     log::MembershipOptions,
     metrics::Metrics,
     processor::{Globals, Handlers},
@@ -45,7 +45,9 @@ impl Start {
 
         status.starting("opening the state directory");
         let dir = StateDir::open(&config.state_dir, topology.application_id())?;
-        let state = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(config.state_memory_bytes) };
+        let state = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(shares(&config).state) };
+        let _ = serving.memory.set(state.memory.clone());
+        metrics.memory_limit.set(i64::try_from(config.memory_bytes).unwrap_or(i64::MAX));
 
         status.starting("checking the topics");
         let topics = application.prepare()?;
@@ -135,6 +137,7 @@ impl Start {
             max_poll_interval: config.max_poll_interval,
             next_probe: now,
             next_offsets: now,
+            next_progress: now,
             next_purge: now,
             next_cleanup: now,
             state_cleanup_delay: config.state_cleanup_delay,
@@ -144,13 +147,17 @@ impl Start {
     }
 }
 
+/// How the memory of the instance is divided.
+pub(super) fn shares(config: &Config) -> MemoryShares {
+    MemoryShares::of(config.memory_bytes, config.threads)
+}
+
 fn settings(config: &Config) -> RuntimeSettings {
     RuntimeSettings {
         guarantee: config.guarantee,
         commit_interval: config.commit_interval,
         transaction_timeout: config.transaction_timeout,
-        buffered_records: config.buffered_records,
-        uncommitted_bytes: config.uncommitted_bytes,
+        memory: shares(config),
         timestamps: config.timestamps,
         offset_reset: config.offset_reset,
         threads: config.threads,

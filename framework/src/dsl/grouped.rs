@@ -5,12 +5,13 @@ mod reduce;
 
 use std::{cell::OnceCell, fmt, sync::Arc};
 
-use super::{Stream, Table, stream::Placed};
+use super::{Stream, Table, WindowedGrouped, Windows, stream::Placed};
 use crate::{
     serde::{Data, Serdes},
+    state::StoreKind,
     topology::{
         Factory,
-        graph::{GraphNode, TableDef, TableKind},
+        graph::{GraphNode, NodeId, TableDef, TableKind},
     },
 };
 
@@ -41,8 +42,18 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         Self { name: self.name, ..Self::new(self.stream.with_serdes(serdes)) }
     }
 
+    /// Aggregates the records of each key within windows or sessions, instead of all of them.
+    #[must_use]
+    pub fn windowed_by<W: Windows>(self, windows: W) -> WindowedGrouped<'t, K, V, W> {
+        WindowedGrouped::new(self, windows)
+    }
+
+    pub(super) fn stream(&self) -> &Stream<'t, K, V> {
+        &self.stream
+    }
+
     /// The records where their keys belong.
-    fn placed(&self) -> &Placed<'t, K, V> {
+    pub(super) fn placed(&self) -> &Placed<'t, K, V> {
         self.placed.get_or_init(|| self.stream.placed(self.name.clone()))
     }
 
@@ -57,14 +68,26 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         serdes: Serdes<K, A>,
         factory: Factory,
     ) -> Table<'t, K, A> {
+        let node = self.aggregate_node(operator, &serdes, StoreKind::TimestampedKeyValue, factory);
+        Table::stored(self.stream.graph(), node, serdes)
+    }
+
+    /// A node that aggregates, with the store of its rows.
+    pub(super) fn aggregate_node<L: 'static, A: 'static>(
+        &self,
+        operator: &'static str,
+        serdes: &Serdes<L, A>,
+        kind: StoreKind,
+        factory: Factory,
+    ) -> NodeId {
         let placed = self.placed();
         let table = TableDef::new(TableKind::Aggregate, Vec::new(), serdes.clone());
         let node = GraphNode::operator(operator, vec![placed.stream.node()], factory).table(table);
         let graph = self.stream.graph();
         let node = graph.borrow_mut().add(node);
-        graph.borrow_mut().keep(node);
+        graph.borrow_mut().keep_as(node, kind);
         placed.made_for(node);
-        Table::stored(graph, node, serdes)
+        node
     }
 }
 

@@ -10,14 +10,14 @@ mod to_stream;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-use self::lookup::StoredRows;
+use self::lookup::{StoredRows, TimedRows};
 pub use self::materialized::Materialized;
 pub(super) use self::{
     lookup::{Lookup, Rows},
     source::source,
 };
 use crate::{
-    serde::{Data, Serdes},
+    serde::{Data, Serde, Serdes, Windowed},
     topology::graph::{Graph, NodeId},
 };
 
@@ -69,6 +69,20 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
     pub(super) fn readable(&self) -> Rows<K, V> {
         self.graph.borrow_mut().make_readable(self.node);
         Arc::clone(&self.rows)
+    }
+}
+
+impl<'t, K: Data, V: Data> Table<'t, Windowed<K>, V> {
+    /// A table of windows or sessions, in a store of such.
+    pub(super) fn timed(
+        graph: &'t RefCell<Graph>,
+        node: NodeId,
+        serdes: Serdes<Windowed<K>, V>,
+        key_serde: Arc<dyn Serde<K>>,
+    ) -> Self {
+        let rows: Rows<Windowed<K>, V> =
+            Arc::new(move |task| Box::new(TimedRows(task.timed_store(node, Arc::clone(&key_serde)))));
+        Self { graph, node, serdes, rows }
     }
 }
 

@@ -102,10 +102,10 @@ impl Batch {
         self.slots.is_empty()
     }
 
-    /// Bytes of keys, values and headers.
+    /// Memory in use, in bytes: keys, values and headers, and what is known of each record.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.slots.len() * size_of::<Slot>()
     }
 
     /// The record at `index`, or `None` behind the last.

@@ -18,6 +18,7 @@ pub struct Context {
     offset: i64,
     stream_time_ms: i64,
     wall_clock_ms: i64,
+    emit_interval_ms: i64,
     dropped: Dropped,
     tolerates: Tolerance,
 }
@@ -49,6 +50,10 @@ impl Context {
     /// The stream time of a task that has seen no record.
     pub const NO_STREAM_TIME: i64 = -1;
 
+    /// How often operators look for windows that have closed, by the wall clock: often enough for anyone who waits for results,
+    /// and seldom enough that the looking costs nothing per record.
+    pub const EMIT_INTERVAL_MS: i64 = 1000;
+
     /// The context of a task that has seen no record yet.
     #[must_use]
     pub fn new(task: TaskId, stores: TaskStores, globals: Arc<Globals>, output: Rc<RefCell<dyn Output>>) -> Self {
@@ -61,6 +66,7 @@ impl Context {
             offset: -1,
             stream_time_ms: Self::NO_STREAM_TIME,
             wall_clock_ms: 0,
+            emit_interval_ms: Self::EMIT_INTERVAL_MS,
             dropped: Dropped::default(),
             tolerates: Tolerance::default(),
         }
@@ -95,7 +101,7 @@ impl Context {
         &self.globals
     }
 
-    /// Writes a record to a topic (by its full name).
+    /// Writes a record to a topic (by its full name), in the partition of `partition_key`.
     ///
     /// # Errors
     ///
@@ -104,11 +110,12 @@ impl Context {
         &mut self,
         topic: &Arc<str>,
         key: Option<&[u8]>,
+        partition_key: Option<&[u8]>,
         value: Option<&[u8]>,
         timestamp_ms: i64,
         headers: &Headers,
     ) -> Result<(), ProcessError> {
-        self.output.borrow_mut().send(topic, key, value, timestamp_ms, headers)
+        self.output.borrow_mut().send(topic, key, partition_key, value, timestamp_ms, headers)
     }
 
     /// The topic of the source record; empty before the first.
@@ -139,6 +146,17 @@ impl Context {
     /// Tells the wall-clock time, in ms since the epoch. The runtime does so once per round, not per record.
     pub fn set_wall_clock_ms(&mut self, now_ms: i64) {
         self.wall_clock_ms = now_ms;
+    }
+
+    /// How often operators look for windows that have closed, in ms of the wall clock.
+    #[must_use]
+    pub fn emit_interval_ms(&self) -> i64 {
+        self.emit_interval_ms
+    }
+
+    /// Sets how often operators look for windows that have closed, in ms of the wall clock; 0: with every record.
+    pub fn set_emit_interval_ms(&mut self, interval_ms: i64) {
+        self.emit_interval_ms = interval_ms;
     }
 
     /// How many records were left out so far.

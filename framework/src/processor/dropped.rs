@@ -12,6 +12,10 @@ pub enum DropReason {
     NullKey,
     /// The operator needs a value, the record has none.
     NullValue,
+    /// The record came after its window, or one of its windows, was closed.
+    Late,
+    /// A result is older than anything that its store still has.
+    Expired,
     /// It has no valid time.
     InvalidTimestamp,
     /// It could not be read, and the handler said to go on.
@@ -30,9 +34,11 @@ pub struct Dropped([u64; DropReason::ALL.len()]);
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NullKey,
         Self::NullValue,
+        Self::Late,
+        Self::Expired,
         Self::InvalidTimestamp,
         Self::DeserializationError,
         Self::ProcessingError,
@@ -45,6 +51,8 @@ impl DropReason {
         match self {
             Self::NullKey => "null_key",
             Self::NullValue => "null_value",
+            Self::Late => "late",
+            Self::Expired => "expired",
             Self::InvalidTimestamp => "invalid_timestamp",
             Self::DeserializationError => "deserialization_error",
             Self::ProcessingError => "processing_error",

@@ -265,6 +265,6 @@ impl Verdict {
         let headers = Headers::new(record.headers.iter().chain(said));
         // A log takes no time before 1970; the header has the record's own.
         let timestamp_ms = if record.timestamp_ms < 0 { ctx.wall_clock_ms() } else { record.timestamp_ms };
-        ctx.send(topic, record.key, record.value, timestamp_ms, &headers)
+        ctx.send(topic, record.key, record.key, record.value, timestamp_ms, &headers)
     }
 }

@@ -7,7 +7,7 @@ use crate::log::Headers;
 
 /// Takes the records that sinks write. Implemented by the runtime over the worker's producer.
 pub trait Output {
-    /// Writes a record to a topic, in the partition that belongs to the key (murmur2).
+    /// Writes a record to a topic, in the partition that belongs to `partition_key` (murmur2): the key, or a part of it.
     ///
     /// # Errors
     ///
@@ -16,6 +16,7 @@ pub trait Output {
         &mut self,
         topic: &Arc<str>,
         key: Option<&[u8]>,
+        partition_key: Option<&[u8]>,
         value: Option<&[u8]>,
         timestamp_ms: i64,
         headers: &Headers,

@@ -97,7 +97,7 @@ impl Api {
         match store.spread {
             Spread::Global => self.ask_global(store, key, lookup).await,
             Spread::Partitioned { sub_topology, partitions } => {
-                let partition = Partitioner::for_key(&key, partitions);
+                let partition = Partitioner::for_key(store.spec.key_format.partition_bytes(&key), partitions);
                 let task = TaskId { sub_topology, partition };
                 self.ask_owner(&Target { store, key, task }, lookup, trace).await
             }

@@ -11,10 +11,7 @@ use axum::{
 use serde::Serialize;
 
 use super::{Api, QueryError, Spread, StoreEntry, cluster_body::ClusterBody, headers::Context};
-use crate::{
-    cluster::ClusterView,
-    state::{StoreKind, TaskId},
-};
+use crate::{cluster::ClusterView, state::TaskId};
 
 /// The body of `GET /stores`.
 #[derive(Debug, Serialize)]
@@ -104,7 +101,7 @@ impl<'a> StoreJson<'a> {
         };
         Self {
             name: &store.spec.name,
-            kind: kind_name(store.spec.kind),
+            kind: store.spec.kind.name(),
             key_format: store.spec.key_format.to_string(),
             value_format: store.spec.value_format.to_string(),
             global: store.spread == Spread::Global,
@@ -112,12 +109,6 @@ impl<'a> StoreJson<'a> {
             partitions,
             owners,
         }
-    }
-}
-
-const fn kind_name(kind: StoreKind) -> &'static str {
-    match kind {
-        StoreKind::TimestampedKeyValue => "timestamped-key-value",
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the query layer needs from the instance it serves. `app` implements it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     cluster::{ClusterView, Role, TaskState},
@@ -24,6 +24,8 @@ pub trait Serving: Send + Sync + fmt::Debug {
     fn cluster(&self) -> Arc<ClusterView>;
     /// The task as this instance has it at this moment, or `None` when it does not have it.
     fn local_task(&self, task: TaskId) -> Option<LocalTask>;
+    /// The tasks whose stores are being brought up to the end of their changelogs here, in order.
+    fn restores(&self) -> Vec<RestoreStatus>;
     /// The committed state of this instance's global tables, or `None` as long as they are not caught up.
     fn globals(&self) -> Option<Arc<TaskView>>;
     /// The topology's description.
@@ -45,6 +47,25 @@ pub struct LocalTask {
     pub role: Role,
     /// How far it is.
     pub state: TaskState,
+}
+
+/// How far the restore of a task is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RestoreStatus {
+    /// The task.
+    pub task: TaskId,
+    /// Changelog records applied.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Offsets still to go: at most so many records.
+    pub remaining: u64,
+    /// Records per second so far.
+    pub records_per_s: f64,
+    /// Since the restore began.
+    pub elapsed: Duration,
+    /// How long it takes still at this rate; `None` before the first record.
+    pub left: Option<Duration>,
 }
 
 /// All stores of a topology, by name.

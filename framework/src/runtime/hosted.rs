@@ -3,8 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
+use super::{RestoreProgress, RestoreReading};
 use crate::state::{TaskId, TaskView};
 
 /// The tasks hosted here. Written by the workers, read by queries; the lock is held for a map operation only.
@@ -20,6 +22,8 @@ pub(crate) struct HostedTask {
     pub(crate) state: HostedState,
     /// Its committed state.
     pub(crate) view: Arc<TaskView>,
+    /// How far its restore is, if there is one.
+    pub(crate) restore: Option<Arc<RestoreProgress>>,
 }
 
 /// How far a hosted task is.
@@ -36,18 +40,24 @@ pub(crate) enum HostedState {
 impl Hosted {
     /// A task is being restored; `false` if it ran here before and only goes back to its last commit: what it has committed can be
     /// read meanwhile.
-    pub(crate) fn restoring(&self, task: TaskId, view: Arc<TaskView>) -> bool {
+    pub(crate) fn restoring(&self, task: TaskId, view: Arc<TaskView>, progress: &Arc<RestoreProgress>) -> bool {
         let ran = self
             .get(task)
             .is_some_and(|before| before.state == HostedState::Running && Arc::ptr_eq(&before.view, &view));
         if !ran {
-            self.set(task, HostedTask { state: HostedState::Restoring, view });
+            let restore = Some(Arc::clone(progress));
+            self.set(task, HostedTask { state: HostedState::Restoring, view, restore });
         }
         !ran
     }
 
     pub(crate) fn running(&self, task: TaskId, view: Arc<TaskView>) {
-        self.set(task, HostedTask { state: HostedState::Running, view });
+        self.set(task, HostedTask { state: HostedState::Running, view, restore: None });
+    }
+
+    /// How far the restores are.
+    pub(crate) fn restores(&self, now: Duration) -> impl Iterator<Item = (TaskId, RestoreReading)> {
+        self.all().into_iter().filter_map(move |(task, hosted)| Some((task, hosted.restore?.read(now))))
     }
 
     fn set(&self, task: TaskId, hosted: HostedTask) {

@@ -172,13 +172,14 @@ impl Output for Production {
         &mut self,
         topic: &Arc<str>,
         key: Option<&[u8]>,
+        partition_key: Option<&[u8]>,
         value: Option<&[u8]>,
         timestamp_ms: i64,
         headers: &Headers,
     ) -> Result<(), ProcessError> {
         let partitions =
             self.partitions.get(topic).copied().ok_or_else(|| LogError::UnknownTopic { topic: topic.to_string() })?;
-        let partition = self.partitioner.partition(key, partitions);
+        let partition = self.partitioner.partition(partition_key, partitions);
         Ok(self.append(Append { topic, partition, key, value, timestamp_ms, headers })?)
     }
 }

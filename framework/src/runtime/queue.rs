@@ -12,6 +12,8 @@ pub(crate) struct Queue {
     /// Index of the next record in the first batch.
     cursor: usize,
     len: usize,
+    /// Memory of the batches.
+    bytes: usize,
     /// The offset of the next record to process.
     position: i64,
     /// The offset behind the last record that was fetched.
@@ -70,6 +72,7 @@ impl Queue {
             batches: VecDeque::new(),
             cursor: 0,
             len: 0,
+            bytes: 0,
             position,
             fetched: position,
             end: None,
@@ -83,8 +86,9 @@ impl Queue {
         &self.partition
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// Memory of what waits, in bytes: a batch is freed when its last record was taken.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The offset of the next record to process: what a commit writes down.
@@ -108,6 +112,7 @@ impl Queue {
             self.fetched = last.offset + 1;
             self.end = None;
             self.len += batch.len();
+            self.bytes += batch.bytes();
             self.batches.push_back(batch);
         }
     }
@@ -157,6 +162,7 @@ impl Queue {
         self.len -= 1;
         self.position = next;
         if self.cursor == batch.len() {
+            self.bytes -= batch.bytes();
             self.batches.pop_front();
             self.cursor = 0;
         }

@@ -1,7 +1,8 @@
 //! Bringing the stores of a task up to the end of their changelogs.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use super::RestoreProgress;
 use crate::{
     log::{Batch, LogError, ReadFrom, Reader, TopicPartition},
     state::{CommitPoint, StateError, StoreId, StoreSpec, TaskStores},
@@ -13,7 +14,7 @@ pub(crate) struct Restore {
     pending: BTreeMap<TopicPartition, Changelog>,
     /// Stores that are whole though nothing was ever restored: where their empty changelogs begin.
     empty: BTreeMap<StoreId, i64>,
-    restored: u64,
+    progress: Arc<RestoreProgress>,
 }
 
 /// What a restore begins with.
@@ -49,13 +50,14 @@ impl Restore {
         partition: i32,
         reader: &mut dyn Reader,
         watermarks: &mut dyn Reader,
-        now_ms: i64,
+        (now, now_ms): (Duration, i64),
     ) -> Result<Begun, LogError> {
         let point = stores.committed();
         if let Some(reason) = too_old(point, now_ms) {
             return Ok(Begun::Rebuild(reason));
         }
-        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), restored: 0 };
+        let progress = Arc::new(RestoreProgress::new(now, 0));
+        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), progress };
         for (index, spec) in specs.iter().enumerate() {
             let Some(topic) = &spec.changelog else { continue };
             let store = StoreId::new(index);
@@ -73,6 +75,7 @@ impl Restore {
                 }
             }
         }
+        restore.progress.set_remaining(restore.remaining());
         Ok(Begun::Restore(restore))
     }
 
@@ -115,14 +118,14 @@ impl Restore {
         self.pending.is_empty()
     }
 
-    /// Changelog records applied so far.
-    pub(crate) fn restored(&self) -> u64 {
-        self.restored
+    /// How far it is.
+    pub(crate) fn progress(&self) -> &Arc<RestoreProgress> {
+        &self.progress
     }
 
     /// Offsets still to go; at most so many records.
-    pub(crate) fn remaining(&self) -> i64 {
-        self.pending.values().map(|changelog| changelog.end - changelog.next).sum()
+    pub(crate) fn remaining(&self) -> u64 {
+        self.pending.values().map(|changelog| (changelog.end - changelog.next).max(0).cast_unsigned()).sum()
     }
 
     /// Whether this restore waits for `partition`.
@@ -135,7 +138,7 @@ impl Restore {
         let Some(changelog) = self.pending.get_mut(batch.source()) else { return Ok(()) };
         let Some(last) = batch.len().checked_sub(1).and_then(|index| batch.get(index)) else { return Ok(()) };
         changelog.next = last.offset + 1;
-        self.restored += batch.len() as u64;
+        self.progress.applied(batch.len(), batch.bytes());
         stores.restore(changelog.store, batch, changelog.next)
     }
 
@@ -144,6 +147,7 @@ impl Restore {
         if let Some(changelog) = self.pending.get_mut(partition) {
             changelog.next = changelog.next.max(next_offset);
         }
+        self.progress.set_remaining(self.remaining());
     }
 
     /// Takes the changelogs that are done off the reader.
@@ -158,6 +162,7 @@ impl Restore {
             reader.unassign(&partition)?;
             self.pending.remove(&partition);
         }
+        self.progress.set_remaining(self.remaining());
         Ok(())
     }
 

@@ -192,6 +192,12 @@ impl Task {
         self.context.stores().uncommitted_bytes()
     }
 
+    /// Memory of the rows at hand, and of the records that wait, in bytes.
+    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
+        let waiting = self.queues.iter().map(Queue::bytes).sum();
+        (self.context.stores().bytes_at_hand(), waiting)
+    }
+
     pub(crate) fn stream_time_ms(&self) -> i64 {
         self.context.stream_time_ms()
     }

@@ -79,6 +79,8 @@ pub(crate) struct Worker {
     next_renewal: Duration,
     /// The last look at the changelogs brought nothing.
     restore_is_idle: bool,
+    /// This worker's part of the memory that the metrics show: rows, input queues, outputs.
+    memory: [i64; 3],
 }
 
 type FailuresByTask = BTreeMap<TaskId, Failures>;
@@ -127,6 +129,7 @@ impl Worker {
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
             next_renewal: shared.clock.monotonic() + RENEW_POSITIONS,
             restore_is_idle: false,
+            memory: [0; 3],
             shared,
             commands,
             reports,
@@ -210,7 +213,7 @@ impl Worker {
 
     /// Whether there is no room for more that is not committed.
     fn is_full(&self) -> bool {
-        self.uncommitted_bytes() > self.shared.settings.uncommitted_bytes
+        self.uncommitted_bytes() > self.shared.settings.memory.uncommitted
     }
 
     fn mark_progress(&self) {

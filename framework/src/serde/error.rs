@@ -24,6 +24,14 @@ pub enum SerdeError {
         /// What they should be.
         format: Format,
     },
+    /// Bytes of a windowed key that end before its times.
+    #[error("{found} bytes are too few for the times of a window: {at_least} at the least")]
+    TooShort {
+        /// How many bytes there are.
+        found: usize,
+        /// How many there should be at the least.
+        at_least: usize,
+    },
     /// The bytes are no text.
     #[error("the bytes are not UTF-8")]
     Utf8(#[from] Utf8Error),

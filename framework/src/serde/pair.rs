@@ -62,6 +62,11 @@ impl<K: 'static, V: 'static> Serdes<K, V> {
         Serdes::of(Arc::clone(&self.key), default_serde())
     }
 
+    /// The same values, other keys by this serde.
+    pub(crate) fn keyed_by<L: 'static>(&self, key: Arc<dyn Serde<L>>) -> Serdes<L, V> {
+        Serdes::of(key, Arc::clone(&self.value))
+    }
+
     /// The same values, other keys by the default serde of their type.
     pub(crate) fn keys<L: Data>(&self) -> Serdes<L, V> {
         Serdes::of(default_serde(), Arc::clone(&self.value))

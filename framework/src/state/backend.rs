@@ -1,12 +1,16 @@
 //! The backend of a task: committed rows, per store on disk or in memory.
 
-use std::ops::ControlFlow;
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use super::{
     CommitPoint, Owner, StateError, StateSettings, StoreId, StoreSpec,
     memory::{Memory, MemoryWrite},
     range::{Direction, KeyRange},
     rocks::{Rocks, RocksRows, RocksWriter},
+    timed::{Advance, NO_STREAM_TIME},
 };
 
 /// Committed rows of all stores of a task, and the point they are at. Written by the owner's thread, read by any.
@@ -16,6 +20,8 @@ pub(super) struct Backend {
     rocks: Option<Rocks>,
     /// The stores that are not on disk, and the point of all.
     memory: Memory,
+    /// Per store its stream time, as of the last commit.
+    stream_times: Box<[AtomicI64]>,
 }
 
 /// Rows that become committed together.
@@ -23,6 +29,7 @@ pub(super) struct Backend {
 pub(super) struct BackendRows {
     to_rocks: Option<RocksRows>,
     to_memory: Vec<MemoryWrite>,
+    advances: Vec<Advance>,
 }
 
 /// Adds rows to those that become committed together.
@@ -30,6 +37,7 @@ pub(super) struct BackendRows {
 pub(super) struct BackendWriter<'a> {
     to_rocks: Option<RocksWriter<'a>>,
     to_memory: &'a mut Vec<MemoryWrite>,
+    advances: &'a mut Vec<Advance>,
 }
 
 // === impl Backend ===
@@ -45,7 +53,13 @@ impl Backend {
             }
             _ => (None, CommitPoint::default()),
         };
-        Ok(Self { rocks, memory: Memory::new(specs.len(), point) })
+        let stream_time = |store| match rocks.as_ref().filter(|rocks| rocks.has(store)) {
+            Some(rocks) => rocks.stream_time(store),
+            None => Ok(NO_STREAM_TIME),
+        };
+        let stream_times: Result<Box<[_]>, _> =
+            (0..specs.len()).map(|store| stream_time(StoreId::new(store)).map(AtomicI64::new)).collect();
+        Ok(Self { stream_times: stream_times?, rocks, memory: Memory::new(specs.len(), point) })
     }
 
     /// Reads a committed row.
@@ -107,15 +121,21 @@ impl Backend {
         self.memory.point()
     }
 
+    /// The stream time of a store as of the last commit, in ms.
+    pub(super) fn stream_time(&self, store: StoreId) -> i64 {
+        self.stream_times[store.index()].load(Ordering::Acquire)
+    }
+
     /// No rows yet, with room for about so many bytes.
     pub(super) fn rows(&self, bytes: usize) -> BackendRows {
-        BackendRows { to_rocks: self.rocks.as_ref().map(|_| RocksRows::new(bytes)), to_memory: Vec::new() }
+        let to_rocks = self.rocks.as_ref().map(|_| RocksRows::new(bytes));
+        BackendRows { to_rocks, to_memory: Vec::new(), advances: Vec::new() }
     }
 
     /// Adds to rows.
     pub(super) fn writer<'a>(&'a self, rows: &'a mut BackendRows) -> BackendWriter<'a> {
         let to_rocks = self.rocks.as_ref().zip(rows.to_rocks.as_mut()).map(|(rocks, rows)| rocks.writer(rows));
-        BackendWriter { to_rocks, to_memory: &mut rows.to_memory }
+        BackendWriter { to_rocks, to_memory: &mut rows.to_memory, advances: &mut rows.advances }
     }
 
     /// Makes rows committed, at `point`, all at once.
@@ -125,6 +145,12 @@ impl Backend {
             rocks.commit(rows, point)?;
         }
         self.memory.apply(rows.to_memory, point);
+        for Advance { store, stream_time_ms, keep_from } in rows.advances {
+            self.stream_times[store.index()].store(stream_time_ms, Ordering::Release);
+            if let Some((rocks, key)) = self.on_disk(store).zip(keep_from) {
+                rocks.drop_files_below(store, &key)?;
+            }
+        }
         Ok(())
     }
 
@@ -152,8 +178,17 @@ impl Backend {
 // === impl BackendRows ===
 
 impl BackendRows {
+    /// Memory in use, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let in_memory = |write: &MemoryWrite| match write {
+            MemoryWrite::Row { key, row, .. } => key.len() + row.as_ref().map_or(0, |row| row.len()),
+            MemoryWrite::RemoveBelow { key, .. } => key.len(),
+        };
+        self.to_rocks.as_ref().map_or(0, RocksRows::bytes) + self.to_memory.iter().map(in_memory).sum::<usize>()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.to_memory.is_empty() && self.to_rocks.as_ref().is_none_or(RocksRows::is_empty)
+        self.advances.is_empty() && self.to_memory.is_empty() && self.to_rocks.as_ref().is_none_or(RocksRows::is_empty)
     }
 }
 
@@ -164,7 +199,17 @@ impl BackendWriter<'_> {
     pub(super) fn write(&mut self, store: StoreId, key: &[u8], row: Option<&[u8]>) {
         match &mut self.to_rocks {
             Some(writer) if writer.has(store) => writer.write(store, key, row),
-            _ => self.to_memory.push(MemoryWrite { store, key: key.into(), row: row.map(Box::from) }),
+            _ => self.to_memory.push(MemoryWrite::Row { store, key: key.into(), row: row.map(Box::from) }),
+        }
+    }
+
+    /// Moves the time of a store on. Comes before the rows that are written with it.
+    pub(super) fn advance(&mut self, advance: Advance) {
+        let Advance { store, stream_time_ms, keep_from } = advance;
+        self.advances.push(advance);
+        match &mut self.to_rocks {
+            Some(writer) if writer.has(store) => writer.advance(store, stream_time_ms, keep_from.as_ref()),
+            _ => self.to_memory.extend(keep_from.map(|key| MemoryWrite::RemoveBelow { store, key: key.into() })),
         }
     }
 }

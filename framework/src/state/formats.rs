@@ -1,8 +1,15 @@
 //! Byte formats of rows. Those that others can see follow Kafka Streams and are tested against bytes it wrote.
 //!
 //! * `value_and_timestamp`: timestamp as 8 bytes big-endian, then the value.
+//! * `window_key`: key, start as 8 bytes big-endian, sequence number (0) as 4 bytes: rows of window stores in their changelogs.
+//! * `session_key`: key, end, start as 8 bytes big-endian each: rows of session stores in their changelogs.
 
 use super::StoreKind;
+
+/// Bytes behind the key in a `window_key`.
+pub(super) const WINDOW_SUFFIX: usize = 12;
+/// Bytes behind the key in a `session_key`.
+pub(super) const SESSION_SUFFIX: usize = 16;
 
 /// Bytes of the timestamp in front of a value.
 const TIMESTAMP_BYTES: usize = size_of::<i64>();
@@ -29,18 +36,49 @@ pub fn value_and_timestamp(bytes: &[u8]) -> Option<Row<'_>> {
     Some(Row { value, timestamp_ms: i64::from_be_bytes(*timestamp) })
 }
 
+/// Appends what is behind the key in a `window_key`.
+pub fn put_window_suffix(out: &mut Vec<u8>, start_ms: i64) {
+    out.extend_from_slice(&start_ms.to_be_bytes());
+    out.extend_from_slice(&[0; 4]);
+}
+
+/// Appends what is behind the key in a `session_key`.
+pub fn put_session_suffix(out: &mut Vec<u8>, start_ms: i64, end_ms: i64) {
+    out.extend_from_slice(&end_ms.to_be_bytes());
+    out.extend_from_slice(&start_ms.to_be_bytes());
+}
+
+/// Key and start of a `window_key`; `None` when it is too short.
+#[must_use]
+pub fn window_key(bytes: &[u8]) -> Option<(&[u8], i64)> {
+    let (rest, _sequence_number) = bytes.split_last_chunk::<4>()?;
+    let (key, start) = rest.split_last_chunk::<8>()?;
+    Some((key, i64::from_be_bytes(*start)))
+}
+
+/// Key, start and end of a `session_key`; `None` when it is too short.
+#[must_use]
+pub fn session_key(bytes: &[u8]) -> Option<(&[u8], i64, i64)> {
+    let (rest, start) = bytes.split_last_chunk::<8>()?;
+    let (key, end) = rest.split_last_chunk::<8>()?;
+    Some((key, i64::from_be_bytes(*start), i64::from_be_bytes(*end)))
+}
+
 /// Appends a row as stores of this kind keep it.
 pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
     match kind {
-        StoreKind::TimestampedKeyValue => put_value_and_timestamp(out, row),
+        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => put_value_and_timestamp(out, row),
+        StoreKind::Session(_) => out.extend_from_slice(row.value),
     }
 }
 
-/// Reads a row as stores of this kind keep it, or says what is wrong with it.
+/// Reads a row as stores of this kind keep it, or says what is wrong with it. The timestamp of a session's row is in its key: it
+/// is 0 here.
 pub(super) fn row(kind: StoreKind, bytes: &[u8]) -> Result<Row<'_>, String> {
     match kind {
-        StoreKind::TimestampedKeyValue => value_and_timestamp(bytes)
+        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => value_and_timestamp(bytes)
             .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len())),
+        StoreKind::Session(_) => Ok(Row { value: bytes, timestamp_ms: 0 }),
     }
 }
 
@@ -78,6 +116,41 @@ mod tests {
             put_value_and_timestamp(&mut bytes, row);
             assert_eq!(bytes, from_hex(&golden.hex));
             assert_eq!(value_and_timestamp(&bytes), Some(row));
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct GoldenKey {
+        key: String,
+        start: i64,
+        #[serde(default)]
+        end: i64,
+        #[serde(default)]
+        seq: u32,
+        hex: String,
+    }
+
+    #[test]
+    fn keys_of_windows_and_sessions_are_what_kafka_streams_writes() {
+        let keys: Vec<GoldenKey> =
+            serde_json::from_str(include_str!("testdata/window_store_key.json")).expect("the golden keys");
+        // Others keep several rows under one start.
+        let keys: Vec<_> = keys.into_iter().filter(|golden| golden.seq == 0).collect();
+        assert!(keys.len() > 20);
+        for golden in keys {
+            let mut bytes = golden.key.clone().into_bytes();
+            put_window_suffix(&mut bytes, golden.start);
+            assert_eq!(bytes, from_hex(&golden.hex));
+            assert_eq!(window_key(&bytes), Some((golden.key.as_bytes(), golden.start)));
+        }
+        let keys: Vec<GoldenKey> =
+            serde_json::from_str(include_str!("testdata/session_store_key.json")).expect("the golden keys");
+        assert!(keys.len() > 20);
+        for golden in keys {
+            let mut bytes = golden.key.clone().into_bytes();
+            put_session_suffix(&mut bytes, golden.start, golden.end);
+            assert_eq!(bytes, from_hex(&golden.hex));
+            assert_eq!(session_key(&bytes), Some((golden.key.as_bytes(), golden.start, golden.end)));
         }
     }
 

@@ -28,12 +28,13 @@ struct Committed {
     point: CommitPoint,
 }
 
-/// A write that waits for its commit: `None` deletes.
+/// A write that waits for its commit.
 #[derive(Debug)]
-pub(super) struct MemoryWrite {
-    pub(super) store: StoreId,
-    pub(super) key: Bytes,
-    pub(super) row: Option<Bytes>,
+pub(super) enum MemoryWrite {
+    /// Sets a row; `None` deletes it.
+    Row { store: StoreId, key: Bytes, row: Option<Bytes> },
+    /// Removes all rows whose keys are smaller.
+    RemoveBelow { store: StoreId, key: Bytes },
 }
 
 // === impl Memory ===
@@ -86,12 +87,19 @@ impl Memory {
     /// Applies all writes and the point at once.
     pub(super) fn apply(&self, writes: Vec<MemoryWrite>, point: &CommitPoint) {
         let mut committed = self.committed.write().unwrap_or_else(PoisonError::into_inner);
-        for MemoryWrite { store, key, row } in writes {
-            let rows = &mut committed.stores[store.index()];
-            match row {
-                Some(row) => rows.insert(key, row),
-                None => rows.remove(&key),
-            };
+        for write in writes {
+            match write {
+                MemoryWrite::Row { store, key, row: Some(row) } => {
+                    committed.stores[store.index()].insert(key, row);
+                }
+                MemoryWrite::Row { store, key, row: None } => {
+                    committed.stores[store.index()].remove(&key);
+                }
+                MemoryWrite::RemoveBelow { store, key } => {
+                    let rows = &mut committed.stores[store.index()];
+                    *rows = rows.split_off(&key);
+                }
+            }
         }
         committed.point.clone_from(point);
     }

@@ -14,6 +14,7 @@ use self::{rows::Rows, slab::Slab};
 use super::{
     Row, StoreId,
     range::{Direction, KeyRange},
+    timed::Layout,
 };
 
 /// The rows at hand of all stores of a task.
@@ -48,10 +49,10 @@ pub(super) struct Entry<'a> {
 // === impl Overlay ===
 
 impl Overlay {
-    /// An empty overlay over `stores` stores.
-    pub(super) fn new(stores: usize) -> Self {
+    /// An empty overlay over these stores.
+    pub(super) fn new(stores: impl IntoIterator<Item = Option<Layout>>) -> Self {
         Self {
-            stores: (0..stores).map(|_| Rows::default()).collect(),
+            stores: stores.into_iter().map(Rows::new).collect(),
             slab: Slab::default(),
             hasher: RandomState::default(),
             clock: Intervals { live: 1, committed: 0 },
@@ -79,6 +80,16 @@ impl Overlay {
     pub(super) fn get(&mut self, store: StoreId, key: &[u8]) -> Option<Entry<'_>> {
         let hash = self.hasher.hash_one(key);
         self.stores[store.index()].get(&mut self.slab, hash, key)
+    }
+
+    /// Says that the backend has no row of this time or later, or that it is at hand.
+    pub(super) fn has_all_since(&mut self, store: StoreId, time: i64) {
+        self.stores[store.index()].has_all_since(time);
+    }
+
+    /// Whether every row of this time is at hand: a key that is not has no row.
+    pub(super) fn has_all_of(&self, store: StoreId, time: i64) -> bool {
+        self.stores[store.index()].has_all_of(time)
     }
 
     /// Sets the row of a key; without a value it is deleted.
@@ -144,7 +155,7 @@ impl Overlay {
 
     /// Forgets everything, written or read.
     pub(super) fn clear(&mut self) {
-        self.stores.iter_mut().for_each(|rows| *rows = Rows::default());
+        self.stores.iter_mut().for_each(Rows::clear);
         self.slab = Slab::default();
         self.clock.committed = self.clock.live;
         self.clock.live += 1;
@@ -202,7 +213,7 @@ mod tests {
 
     #[test]
     fn committed_rows_give_way_and_uncommitted_ones_do_not() {
-        let mut overlay = Overlay::new(1);
+        let mut overlay = Overlay::new([None]);
         let key = |n: u32| n.to_be_bytes();
         (0..1000).for_each(|n| overlay.write(STORE, &key(n), Some(b"value"), 1));
         let bytes = overlay.bytes();
@@ -220,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays_longest() {
-        let mut overlay = Overlay::new(1);
+        let mut overlay = Overlay::new([None]);
         (0..100_u32).for_each(|n| overlay.write(STORE, &n.to_be_bytes(), Some(b"value"), 1));
         let limit = overlay.bytes();
         commit(&mut overlay, limit);
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_write_in_flight_is_handed_out_once_and_the_later_one_with_the_next_interval() {
-        let mut overlay = Overlay::new(1);
+        let mut overlay = Overlay::new([None]);
         overlay.write(STORE, b"b", Some(b"1"), 1);
         overlay.write(STORE, b"a", Some(b"1"), 1);
         overlay.write(STORE, b"b", None, 2);
@@ -253,7 +264,7 @@ mod tests {
 
     #[test]
     fn an_overwrite_of_the_same_size_takes_no_more_memory() {
-        let mut overlay = Overlay::new(1);
+        let mut overlay = Overlay::new([None]);
         overlay.write(STORE, b"key", Some(b"a value"), 1);
         let bytes = overlay.bytes();
         for value in [Some(&b"b value"[..]), Some(b"c"), None, Some(b"d value")] {
@@ -266,7 +277,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_laid_together_anew_are_the_same() {
-        let mut overlay = Overlay::new(2);
+        let mut overlay = Overlay::new([None, None]);
         let (other, key) = (StoreId::new(1), |n: u32| n.to_be_bytes());
         (0..2000).for_each(|n| overlay.write(STORE, &key(n), Some(&[7; 500]), 1));
         assert_eq!(overlay.uncommitted(STORE, &KeyRange::new(&(..)).expect("all"), Direction::Forward).count(), 2000);

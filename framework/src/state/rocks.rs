@@ -1,10 +1,11 @@
 //! The backend on disk: one RocksDB database per task.
 //!
-//! Column families: one per store (`<kind>:<store>`) and `offsets`, which holds one record ([`offsets`]). Every write is one
-//! batch of rows and offsets, without a write-ahead log; all families are flushed together. So the database, after a
+//! Column families: one per store (`<kind>:<store>`) and `offsets`, which holds one record ([`offsets`]) and the stream times
+//! of stores ([`expiry`]). Every write is one batch of rows and offsets, without a write-ahead log; all families are flushed together. So the database, after a
 //! crash too, is at one commit.
 
 mod budget;
+mod expiry;
 mod offsets;
 mod options;
 
@@ -53,6 +54,7 @@ pub(super) struct RocksRows(WriteBatch);
 
 /// Adds rows to those that are written together.
 pub(super) struct RocksWriter<'a> {
+    rocks: &'a Rocks,
     /// Per store its family, looked up once.
     families: Vec<Option<&'a ColumnFamily>>,
     rows: &'a mut RocksRows,
@@ -161,7 +163,7 @@ impl Rocks {
     /// Adds to rows.
     pub(super) fn writer<'a>(&'a self, rows: &'a mut RocksRows) -> RocksWriter<'a> {
         let family = |name: &Option<String>| name.as_ref().map(|name| self.opened_family(name));
-        RocksWriter { families: self.families.iter().map(family).collect(), rows }
+        RocksWriter { rocks: self, families: self.families.iter().map(family).collect(), rows }
     }
 
     /// Writes rows and the point at once.
@@ -211,6 +213,14 @@ impl Rocks {
     #[cfg(test)]
     pub(super) fn tables(&self) -> usize {
         self.db.live_files().expect("an open database").len()
+    }
+
+    /// How many rows there are in the table files of a store, deleted ones included.
+    #[cfg(test)]
+    pub(super) fn rows_on_disk(&self, store: StoreId) -> u64 {
+        let family = self.families[store.index()].as_deref();
+        let files = self.db.live_files().expect("an open database");
+        files.iter().filter(|file| Some(file.column_family_name.as_str()) == family).map(|file| file.num_entries).sum()
     }
 
     /// Copies what would survive if the process were killed now: nothing is flushed for it.
@@ -316,6 +326,10 @@ impl RocksRows {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        if self.is_empty() { 0 } else { self.0.size_in_bytes() }
     }
 }
 

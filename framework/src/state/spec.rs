@@ -30,6 +30,23 @@ pub enum StoreKind {
     /// Latest value and its timestamp per key. On disk: [`formats::value_and_timestamp`](super::formats); logged: the
     /// plain value, under the timestamp.
     TimestampedKeyValue,
+    /// Latest value and its timestamp per key and start of a window, for as long as `retention` says. Rows are kept and logged
+    /// as those of a [`StoreKind::TimestampedKeyValue`]; how their keys are logged is in [`formats`](super::formats).
+    TimestampedWindow(Retention),
+    /// Latest value per key and bounds of a session, for as long as `retention` says. On disk and logged: the plain value.
+    Session(Retention),
+}
+
+/// How long rows that belong to a time (the start of a window, the end of a session) are kept, and in which order.
+///
+/// Time is the store's own: the latest time of any row that was ever written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Retention {
+    /// A row can be read while its time is later than the store's time less this, in ms.
+    pub retention_ms: i64,
+    /// Rows lie together by such intervals of their time, in ms, and by key within one. A range of one key's times is a seek per
+    /// interval; a range of times, whatever the keys, reads whole intervals.
+    pub bucket_ms: i64,
 }
 
 /// A store by its place in the `Vec<StoreSpec>` of its sub-topology.
@@ -39,11 +56,73 @@ pub struct StoreId(usize);
 // === impl StoreKind ===
 
 impl StoreKind {
-    /// The name on disk. It never changes: it is part of the name of the column family.
-    pub(super) fn tag(self) -> &'static str {
+    /// The name of the kind.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::TimestampedKeyValue => "timestamped-key-value",
+            Self::TimestampedWindow(_) => "timestamped-window",
+            Self::Session(_) => "session",
         }
+    }
+
+    /// How long rows are kept; `None`: until they are deleted.
+    #[must_use]
+    pub const fn retention(self) -> Option<Retention> {
+        match self {
+            Self::TimestampedKeyValue => None,
+            Self::TimestampedWindow(retention) | Self::Session(retention) => Some(retention),
+        }
+    }
+
+    /// The name on disk, which says how rows are laid out. It never changes: it is part of the name of the column family.
+    pub(super) fn tag(self) -> String {
+        match self.retention() {
+            None => self.name().to_owned(),
+            Some(Retention { bucket_ms, .. }) => format!("{}-{bucket_ms}", self.name()),
+        }
+    }
+}
+
+// === impl Retention ===
+
+impl Retention {
+    /// The shortest interval by which rows lie together unless another is asked for, and by which they are removed.
+    const MIN_INTERVAL_MS: i64 = 60_000;
+
+    /// So many ms, in the intervals that Kafka Streams would choose: half of it, a minute at the least.
+    #[must_use]
+    pub const fn new(retention_ms: i64) -> Self {
+        let retention = Self { retention_ms, bucket_ms: 1 };
+        Self { bucket_ms: retention.segment_ms(), ..retention }
+    }
+
+    /// The same in other intervals, of `bucket_ms` (1 at the least).
+    #[must_use]
+    pub const fn in_buckets(self, bucket_ms: i64) -> Self {
+        Self { bucket_ms: if bucket_ms < 1 { 1 } else { bucket_ms }, ..self }
+    }
+
+    /// The interval by which rows are removed.
+    pub(super) const fn segment_ms(self) -> i64 {
+        let half = self.retention_ms / 2;
+        if half < Self::MIN_INTERVAL_MS { Self::MIN_INTERVAL_MS } else { half }
+    }
+
+    /// The earliest time of rows that can be read when the store's time is `stream_time_ms`.
+    pub(super) fn visible_from(self, stream_time_ms: i64) -> i64 {
+        stream_time_ms.saturating_sub(self.retention_ms).saturating_add(1)
+    }
+
+    /// The earliest time of rows that are taken. Rows between this and [`Retention::visible_from`] are taken, and never seen.
+    pub(super) fn accepted_from(self, stream_time_ms: i64) -> i64 {
+        let expired = stream_time_ms.saturating_sub(self.retention_ms);
+        expired.div_euclid(self.segment_ms()).saturating_mul(self.segment_ms())
+    }
+
+    /// The first bucket that is not removed. It moves on once per segment.
+    pub(super) fn kept_from(self, stream_time_ms: i64) -> i64 {
+        self.accepted_from(stream_time_ms).div_euclid(self.bucket_ms)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The stores of one task.
 
+mod timed;
+
 use std::{
     ops::{ControlFlow, RangeBounds},
     sync::{Arc, Weak},
@@ -13,6 +15,7 @@ use super::{
     overlay::{Entry, Overlay},
     range::KeyRange,
     rocks::MemoryBudget,
+    timed::{Layout, StreamTimes},
 };
 use crate::log::Batch;
 
@@ -30,8 +33,10 @@ pub struct TaskStores {
     frozen: Option<BackendRows>,
     memory: MemoryBudget,
     committed: CommitPoint,
-    /// One row as the backend keeps it; reused.
+    times: StreamTimes,
+    /// One row as the backend keeps it, and a key or the bounds of a range; reused.
     row: Vec<u8>,
+    keys: (Vec<u8>, Vec<u8>),
     view: Arc<TaskView>,
     // Dropped in this order: the database is closed before its directory is free.
     backend: Arc<Backend>,
@@ -89,18 +94,22 @@ impl TaskStores {
             let view: Weak<TaskView> = Arc::downgrade(&view);
             settings.memory.register(view);
         }
-        Ok(Self {
+        let mut stores = Self {
             owner,
-            overlay: Overlay::new(specs.len()),
+            overlay: Overlay::new(specs.iter().map(|spec| Layout::of(spec.kind))),
+            times: StreamTimes::new((0..specs.len()).map(|store| backend.stream_time(StoreId::new(store))).collect()),
             frozen: None,
             memory: settings.memory.clone(),
             committed: backend.point(),
             row: Vec::new(),
+            keys: <(Vec<u8>, Vec<u8>)>::default(),
             view,
             specs,
             backend,
             _occupied: occupied,
-        })
+        };
+        stores.all_since_committed();
+        Ok(stores)
     }
 
     /// Whose stores these are.
@@ -130,6 +139,16 @@ impl TaskStores {
         if let Some(entry) = self.overlay.get(store, key) {
             return Ok(f(entry.row()));
         }
+        self.read_committed(store, key, f)
+    }
+
+    /// Reads a row that is not at hand, and keeps it there.
+    fn read_committed<R>(
+        &mut self,
+        store: StoreId,
+        key: &[u8],
+        f: impl FnOnce(Option<Row<'_>>) -> R,
+    ) -> Result<R, StateError> {
         let Self { owner, specs, overlay, memory, backend, .. } = self;
         let rows = RowReader::new(*owner, specs, store);
         backend.get(store, key, |bytes| {
@@ -160,10 +179,20 @@ impl TaskStores {
         mut f: impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         let Some(range) = KeyRange::new(&range) else { return Ok(()) };
+        self.scan_range(store, &range, direction, &mut f).map(drop)
+    }
+
+    fn scan_range(
+        &mut self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: &mut impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StateError> {
         let rows = RowReader::new(self.owner, &self.specs, store);
-        let mut uncommitted = self.overlay.uncommitted(store, &range, direction).peekable();
+        let mut uncommitted = self.overlay.uncommitted(store, range, direction).peekable();
         let mut flow = ControlFlow::Continue(());
-        self.backend.scan(store, &range, direction, |key, bytes| {
+        self.backend.scan(store, range, direction, |key, bytes| {
             // Uncommitted keys that come before this one, then this one: as it is uncommitted, if it is.
             while let Some((before, entry)) = uncommitted.next_if(|(next, _)| direction.precedes(next, key)) {
                 flow = entry.row().map_or(ControlFlow::Continue(()), |row| f(before, row));
@@ -183,7 +212,7 @@ impl TaskStores {
         {
             flow = entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row));
         }
-        Ok(())
+        Ok(flow)
     }
 
     // --- the commit ---
@@ -191,7 +220,13 @@ impl TaskStores {
     /// Memory of uncommitted writes, frozen ones included, in bytes.
     #[must_use]
     pub fn uncommitted_bytes(&self) -> usize {
-        self.overlay.uncommitted_bytes()
+        self.overlay.uncommitted_bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
+    }
+
+    /// Memory of the rows at hand, uncommitted ones included, in bytes.
+    #[must_use]
+    pub fn bytes_at_hand(&self) -> usize {
+        self.overlay.bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
     }
 
     /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next. Hands the last write of each key
@@ -205,9 +240,14 @@ impl TaskStores {
     pub fn freeze<E>(&mut self, mut log: impl FnMut(Dirty<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut rows = self.backend.rows(self.overlay.uncommitted_bytes());
         let mut writer = self.backend.writer(&mut rows);
+        let removed = advance(&self.specs, &mut self.times, &mut writer);
         let (specs, row) = (&self.specs, &mut self.row);
         let result = self.overlay.freeze(|store, key, entry: Entry<'_>| {
-            put(&mut writer, row, specs[store.index()].kind, store, key, entry.row());
+            let kind = specs[store.index()].kind;
+            if key >= &removed[store.index()][..] {
+                put(&mut writer, row, kind, store, key, entry.row());
+            }
+            let key = if Layout::of(kind).is_some() { Layout::logged(key) } else { key };
             log(Dirty { store, key, value: entry.value(), timestamp_ms: entry.timestamp_ms() })
         });
         self.frozen = Some(rows);
@@ -226,6 +266,7 @@ impl TaskStores {
         if !rows.is_empty() || next != self.committed {
             self.backend.commit(rows, &next)?;
             self.committed = next;
+            self.times.commit();
         }
         if self.overlay.is_frozen() {
             self.overlay.committed(self.memory.rows_share());
@@ -237,6 +278,8 @@ impl TaskStores {
     pub fn discard(&mut self) {
         self.frozen = None;
         self.overlay.clear();
+        self.times.discard();
+        self.all_since_committed();
     }
 
     /// Whether any store has a committed row.
@@ -270,21 +313,34 @@ impl TaskStores {
     /// [`StateError::Database`]; nothing of the batch is applied then.
     pub fn restore(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
         let kind = self.specs[store.index()].kind;
+        let layout = Layout::of(kind);
+        if let Some(layout) = layout {
+            let times = records.iter().filter_map(|record| layout.time_of(record.key?));
+            times.for_each(|time| self.times.observe(store, time));
+        }
         let mut rows = self.backend.rows(records.bytes());
         let mut writer = self.backend.writer(&mut rows);
-        let mut without_key = 0;
+        let removed = advance(&self.specs, &mut self.times, &mut writer);
+        let (mut without_key, stored) = (0, &mut self.keys.0);
         for record in records.iter() {
-            let Some(key) = record.key else {
+            let key = match (record.key, layout) {
+                (Some(key), Some(layout)) => layout.put_logged(stored, key).map(|()| stored.as_slice()),
+                (key, _) => key,
+            };
+            let Some(key) = key else {
                 without_key += 1;
                 continue;
             };
+            if key < &removed[store.index()][..] {
+                continue;
+            }
             let row = record.value.map(|value| Row { value, timestamp_ms: record.timestamp_ms });
             put(&mut writer, &mut self.row, kind, store, key, row);
             self.overlay.forget_committed(store, key);
         }
         if without_key > 0 {
             let (owner, partition) = (self.owner, records.source());
-            tracing::warn!(%owner, %partition, records = without_key, "records without a key have no row: skipped");
+            tracing::warn!(%owner, %partition, records = without_key, "records without a key of this store have no row: skipped");
         }
         let mut next = self.committed.clone();
         match self.owner {
@@ -293,6 +349,8 @@ impl TaskStores {
         };
         self.backend.commit(rows, &next)?;
         self.committed = next;
+        self.times.commit();
+        self.all_since_committed();
         Ok(())
     }
 
@@ -334,6 +392,19 @@ impl Drop for TaskStores {
         // From here on `backend` is the last reference: dropping it closes the database.
         debug_assert_eq!(Arc::strong_count(&self.backend), 1, "views keep no reference beyond a read");
     }
+}
+
+/// Moves the times of stores on. Gives for each the smallest key that is not removed by that.
+fn advance(specs: &[StoreSpec], times: &mut StreamTimes, writer: &mut BackendWriter<'_>) -> Box<[Vec<u8>]> {
+    let removed = specs.iter().enumerate().map(|(store, spec)| {
+        let store = StoreId::new(store);
+        let Some(layout) = Layout::of(spec.kind) else { return Vec::new() };
+        if let Some(advance) = times.freeze(store, layout) {
+            writer.advance(advance);
+        }
+        times.kept_from(store, layout).to_vec()
+    });
+    removed.collect()
 }
 
 /// Adds a row in the form its kind has on disk. `buffer` is only reused memory.

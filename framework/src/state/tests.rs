@@ -2,6 +2,7 @@
 
 mod crash;
 mod model;
+mod timed;
 
 use std::{
     convert::Infallible,

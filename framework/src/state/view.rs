@@ -1,7 +1,8 @@
 //! Committed state, for threads other than the owner's.
 
 use std::{
-    ops::{ControlFlow, RangeBounds},
+    borrow::Cow,
+    ops::{ControlFlow, RangeBounds, RangeInclusive},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -11,6 +12,7 @@ use super::{
     range::KeyRange,
     rocks::{Rocks, WriteBuffers},
     stores::RowReader,
+    timed::{Layout, Visible},
 };
 
 /// Committed reads of a task's stores, from any thread. One answer is of one commit.
@@ -70,12 +72,16 @@ impl TaskView {
         &self.specs
     }
 
-    /// The value of a key and its timestamp in ms since the epoch.
+    /// The value of a key and its timestamp in ms since the epoch. Rows of windows and sessions are looked up by their keys as
+    /// the store's format of keys says.
     ///
     /// # Errors
     /// [`StateError::Closed`] after the task has gone; [`StateError::Database`], [`StateError::Format`].
     pub fn get(&self, store: StoreId, key: &[u8]) -> Result<Option<OwnedRow>, StateError> {
-        self.read(|backend| backend.get(store, key, |row| self.owned(store, row))?)
+        self.read(|backend| match self.stored_key(backend, store, key) {
+            Some(key) => backend.get(store, &key, |row| self.owned(store, row))?,
+            None => Ok(None),
+        })
     }
 
     /// The value of a key and its timestamp, and the point of the commit they are of. It has the positions, and the
@@ -85,12 +91,13 @@ impl TaskView {
     /// As [`TaskView::get`].
     pub fn get_with_position(&self, store: StoreId, key: &[u8]) -> Result<(Option<OwnedRow>, CommitPoint), StateError> {
         self.read(|backend| {
-            let (row, point) = backend.get_with_point(store, key, |row| self.owned(store, row))?;
+            let Some(key) = self.stored_key(backend, store, key) else { return Ok((None, backend.point())) };
+            let (row, point) = backend.get_with_point(store, &key, |row| self.owned(store, row))?;
             Ok((row?, point))
         })
     }
 
-    /// The rows of a range in ascending order: at most `max_rows`, and no more once their keys and values are `max_bytes` or
+    /// The rows of a range of a key-value store in ascending order: at most `max_rows`, and no more once their keys and values are `max_bytes` or
     /// more. A page that has no row has no row behind it either.
     ///
     /// # Errors
@@ -124,6 +131,39 @@ impl TaskView {
         Ok(Page { rows, more, point })
     }
 
+    /// The rows of a window or session store, of all keys, whose times lie in a range, bucket by bucket: at most `max_rows`.
+    /// Their keys are as the store's format of keys says.
+    ///
+    /// # Errors
+    /// As [`TaskView::get`].
+    pub fn scan_times(
+        &self,
+        store: StoreId,
+        times: RangeInclusive<i64>,
+        max_rows: usize,
+    ) -> Result<Vec<PageRow>, StateError> {
+        let reader = RowReader::new(self.owner, &self.specs, store);
+        let mut rows = Vec::new();
+        self.read(|backend| {
+            let layout = Layout::of(self.specs[store.index()].kind);
+            let visible = layout.and_then(|layout| Visible::new(layout, backend.stream_time(store), times));
+            let Some(visible) = visible else { return Ok(()) };
+            let (lower, upper) = visible.bounds();
+            let Some(range) = KeyRange::new(&(&lower[..]..&upper[..])) else { return Ok(()) };
+            backend.scan(store, &range, Direction::Forward, |stored, row| {
+                if rows.len() >= max_rows {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if let Some(key) = visible.key(stored) {
+                    let Row { value, timestamp_ms } = reader.read(row)?;
+                    rows.push(PageRow { key: visible.formatted(key), value: value.to_vec(), timestamp_ms });
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+        })?;
+        Ok(rows)
+    }
+
     /// The point of the last commit.
     ///
     /// # Errors
@@ -153,6 +193,14 @@ impl TaskView {
             }
             None
         })
+    }
+
+    /// A key as the backend has it; `None` when its row is too old, or it cannot be one of this store.
+    fn stored_key<'k>(&self, backend: &Backend, store: StoreId, key: &'k [u8]) -> Option<Cow<'k, [u8]>> {
+        let Some(layout) = Layout::of(self.specs[store.index()].kind) else { return Some(Cow::Borrowed(key)) };
+        let mut stored = Vec::new();
+        let time = layout.put_formatted(&mut stored, key)?;
+        (time >= layout.retention().visible_from(backend.stream_time(store))).then_some(Cow::Owned(stored))
     }
 
     fn owned(&self, store: StoreId, row: Option<&[u8]>) -> Result<Option<OwnedRow>, StateError> {

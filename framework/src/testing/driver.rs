@@ -191,7 +191,8 @@ impl TopologyTestDriver {
         self.outputs.drain(..).collect()
     }
 
-    /// The rows of a store, global ones included, in the order of the bytes of their keys: key, value and timestamp in ms.
+    /// The rows of a store, global ones included, in the order of the bytes of their keys (windows and sessions: in the order in
+    /// which the store keeps them): key, value and timestamp in ms.
     ///
     /// # Errors
     ///
@@ -217,6 +218,12 @@ impl TopologyTestDriver {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.tasks.iter().map(DriverTask::dropped).sum::<u64>() + self.globals.dropped()
+    }
+
+    /// Sets how often operators look for windows that have closed, by the wall clock. Here they do with every record unless it is
+    /// set; a running task does once a second.
+    pub fn set_emit_interval(&mut self, interval: Duration) {
+        self.tasks.iter_mut().for_each(|task| task.set_emit_interval(interval));
     }
 
     /// Lets wall-clock time pass. It stands at 0 at first.

@@ -35,6 +35,14 @@ pub enum TopologyError {
         /// The name.
         name: String,
     },
+    /// Windows that cannot be.
+    #[error("{windows}: {reason}")]
+    Windows {
+        /// What was asked for.
+        windows: String,
+        /// Why it cannot be, and what can.
+        reason: &'static str,
+    },
     /// A topic is read in two ways that do not agree about its bytes.
     #[error(
         "topic `{topic}` is read twice with different serdes: {first} and {second} (keys, values); read it once and use \

@@ -1,6 +1,6 @@
 //! Factories: how the graph, which knows no types, keeps nodes that are typed.
 
-use std::any::Any;
+use std::{any::Any, fmt};
 
 use super::{Instantiation, graph::NodeId};
 use crate::processor::{Node, Source};
@@ -39,5 +39,11 @@ impl Factory {
 
     pub(super) fn make(&self, instantiation: &mut Instantiation<'_>, id: NodeId) -> Box<dyn Any> {
         (self.0)(instantiation, id)
+    }
+}
+
+impl fmt::Debug for Factory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Factory")
     }
 }

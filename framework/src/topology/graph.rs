@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Factory, SourceOptions};
+use super::{Factory, SourceOptions, TopologyError};
 use crate::{serde::Format, state::StoreKind};
 
 /// A node by its place in the graph. Parents have lower ids than their children.
@@ -37,6 +37,8 @@ pub(crate) struct Graph {
     pub(super) globals: Vec<GlobalDef>,
     /// Pairs of nodes whose source topics must be co-partitioned.
     pub(super) joins: Vec<(NodeId, NodeId)>,
+    /// The first thing that was asked for and cannot be.
+    pub(super) refused: Option<TopologyError>,
 }
 
 /// A node: what it does, and how it is made for a task.

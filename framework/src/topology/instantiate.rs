@@ -8,8 +8,8 @@ use super::{
     graph::{GlobalIndex, NodeId, Role, TopicRef},
 };
 use crate::{
-    processor::{Children, Node, Shared, Source, TimestampedStore},
-    serde::Serdes,
+    processor::{Children, Node, Shared, Source, TimedStore, TimestampedStore},
+    serde::{Serde, Serdes, Windowed},
     state::StoreId,
 };
 
@@ -54,12 +54,26 @@ impl<'r> Instantiation<'r> {
 
     /// Access to the store of a table; `None` when the table's rows are not kept.
     pub(crate) fn store<K: 'static, V: 'static>(&self, table: NodeId) -> Option<TimestampedStore<K, V>> {
-        let graph = self.resolved.graph();
-        let store = graph.table(table).store?;
+        let (id, name) = self.store_of(table)?;
+        Some(TimestampedStore::new(id, name, self.serdes::<K, V>(table)))
+    }
+
+    /// Access to the window or session store of a table, which always has one. Keys are written by `key_serde`.
+    pub(crate) fn timed_store<K: 'static, V: 'static>(
+        &self,
+        table: NodeId,
+        key_serde: Arc<dyn Serde<K>>,
+    ) -> TimedStore<K, V> {
+        let (id, name) = self.store_of(table).expect("windowed aggregates have a store from the start");
+        let serdes = self.serdes::<Windowed<K>, V>(table);
+        TimedStore::new(id, name, key_serde, Arc::clone(serdes.value()))
+    }
+
+    fn store_of(&self, table: NodeId) -> Option<(StoreId, Arc<str>)> {
+        let store = self.resolved.graph().table(table).store?;
         let position = self.cut.stores.iter().position(|of_cut| *of_cut == store);
         let id = StoreId::new(position.expect("a table and those who read it are in one sub-topology"));
-        let name = Arc::clone(self.resolved.names().store(store));
-        Some(TimestampedStore::new(id, name, self.serdes::<K, V>(table)))
+        Some((id, Arc::clone(self.resolved.names().store(store))))
     }
 
     /// Access to the store of a table that always has one.

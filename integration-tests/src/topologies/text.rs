@@ -36,3 +36,8 @@ pub(super) fn words(text: Option<&String>) -> Vec<String> {
 pub(super) fn length(text: &str) -> usize {
     text.chars().count()
 }
+
+/// The aggregator of most windows: the values one behind the other.
+pub(super) fn append(so_far: &str, value: Option<&String>) -> String {
+    format!("{so_far}{}", or_null(value))
+}

@@ -1,6 +1,6 @@
 //! The files of the vectors, and how they are replayed.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use millpond::{
     Serdes, Topology,
@@ -10,7 +10,7 @@ use millpond::{
     testing::{TestRecord, TopologyTestDriver},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where the files are.
 pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors");
@@ -20,7 +20,7 @@ pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors");
 pub(crate) struct Vector {
     order: Order,
     #[serde(default)]
-    config: BTreeMap<String, String>,
+    config: BTreeMap<String, Value>,
     sources: BTreeMap<String, Types>,
     sinks: BTreeMap<String, Types>,
     inputs: Vec<Step>,
@@ -41,23 +41,33 @@ enum Order {
 struct Types {
     key: Type,
     value: Type,
+    #[serde(default)]
+    window_size_ms: i64,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Type {
     String,
     I64,
+    #[serde(rename = "time_windowed<string>")]
+    TimeWindowed,
+    #[serde(rename = "session_windowed<string>")]
+    SessionWindowed,
 }
 
-/// A record that goes in, and what must come out.
+/// A record that goes in, or time that passes, and what must come out.
 #[derive(Debug, Deserialize)]
 struct Step {
+    advance_wall_clock_ms: Option<u64>,
+    #[serde(default)]
     topic: String,
+    #[serde(default)]
     key: Value,
     #[serde(default)]
     value: Value,
     value_hex: Option<String>,
+    #[serde(default)]
     timestamp: i64,
     #[serde(default)]
     headers: Vec<(String, Option<String>)>,
@@ -88,9 +98,14 @@ struct Store {
 #[derive(Debug, PartialEq, Deserialize)]
 struct Entry {
     key: Value,
+    start: Option<i64>,
+    end: Option<i64>,
     value: Value,
-    timestamp: i64,
+    timestamp: Option<i64>,
 }
+
+/// The setting for how often closed windows are looked for.
+const EMIT_INTERVAL: &str = "__emit.interval.ms.kstreams.windowed.aggregation__";
 
 // === impl Vector ===
 
@@ -105,6 +120,9 @@ impl Vector {
     pub(crate) fn replay(&self, topology: &Topology) -> Result<(), String> {
         let driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
         let mut driver = driver.with_handlers(self.handlers());
+        if let Some(interval) = self.config.get(EMIT_INTERVAL).and_then(Value::as_u64) {
+            driver.set_emit_interval(Duration::from_millis(interval));
+        }
         for (index, step) in self.inputs.iter().enumerate() {
             self.step(&mut driver, step).map_err(|difference| format!("step {index} ({step:?}): {difference}"))?;
         }
@@ -113,7 +131,10 @@ impl Vector {
 
     fn step(&self, driver: &mut TopologyTestDriver, step: &Step) -> Result<(), String> {
         let dropped_before = driver.dropped();
-        driver.pipe_bytes(self.record(step)).map_err(|error| error.to_string())?;
+        match step.advance_wall_clock_ms {
+            Some(by) => driver.advance_wall_clock(Duration::from_millis(by)),
+            None => driver.pipe_bytes(self.record(step)).map_err(|error| error.to_string())?,
+        }
         let found: Vec<Output> = driver.outputs().iter().map(|record| self.output(record)).collect();
         let expected: Vec<Output> = step.outputs.iter().cloned().map(Output::without_java).collect();
         if self.ordered(&found) != self.ordered(&expected) {
@@ -129,7 +150,7 @@ impl Vector {
     /// What Kafka Streams was configured to do with records that fail. Its `continue` skips the node that fails.
     fn handlers(&self) -> Handlers {
         let mut handlers = Handlers::default();
-        let topic = self.config.get("errors.dead.letter.queue.topic.name");
+        let topic = self.config.get("errors.dead.letter.queue.topic.name").and_then(Value::as_str);
         let answer = |else_: OnError| if topic.is_some() { OnError::DeadLetter } else { else_ };
         if let Some(topic) = topic {
             handlers = handlers.dead_letters_to(topic);
@@ -164,7 +185,7 @@ impl Vector {
         };
         Output {
             topic: record.topic.to_string(),
-            key: types.key.decode(record.key.as_deref()),
+            key: types.decode_key(record.key.as_deref()),
             value: types.value.decode(record.value.as_deref()),
             timestamp: record.timestamp_ms,
             headers: record.headers.iter().map(header).collect(),
@@ -206,21 +227,71 @@ impl Output {
 
 impl Store {
     fn compare(&self, name: &str, driver: &TopologyTestDriver) -> Result<(), String> {
-        assert_eq!(self.kind, "kv", "the kind of store {name}");
         let rows = driver.rows(name, &Serdes::new(Raw, Raw)).map_err(|error| error.to_string())?;
         let mut found: Vec<Entry> = rows
             .iter()
-            .map(|(key, value, timestamp_ms)| Entry {
-                key: self.types.key.decode(Some(key)),
-                value: self.types.value.decode(Some(value)),
-                timestamp: *timestamp_ms,
+            .map(|(key, value, timestamp_ms)| {
+                let (key, start, end) = self.split(key);
+                let value = self.types.value.decode(Some(value));
+                let timestamp = (self.kind != "session").then_some(*timestamp_ms);
+                Entry { key: self.types.key.decode(Some(key)), start, end, value, timestamp }
             })
             .collect();
         // The files are sorted by text also where keys are numbers.
-        found.sort_by_key(|entry| entry.key.as_str().map(str::to_owned).unwrap_or_else(|| entry.key.to_string()));
+        let text = |key: &Value| key.as_str().map(str::to_owned).unwrap_or_else(|| key.to_string());
+        found.sort_by_key(|entry| (text(&entry.key), entry.start, entry.end));
         (found == self.entries)
             .then_some(())
             .ok_or_else(|| format!("store {name} has {found:?}, not {:?}", self.entries))
+    }
+
+    /// The key of a row, its start and its end.
+    fn split<'k>(&self, key: &'k [u8]) -> (&'k [u8], Option<i64>, Option<i64>) {
+        match self.kind.as_str() {
+            "kv" => (key, None, None),
+            "window" => {
+                let (key, start) = take_time(key);
+                // The size is known to those who read the store: all windows have one.
+                let size = self.entries.first().and_then(|entry| Some((entry.start?, entry.end?)));
+                let end = size.map(|(of_start, of_end)| match of_end {
+                    i64::MAX => i64::MAX,
+                    end => start + end - of_start,
+                });
+                (key, Some(start), end)
+            }
+            "session" => {
+                let (key, start) = take_time(key);
+                let (key, end) = take_time(key);
+                (key, Some(start), Some(end))
+            }
+            other => panic!("stores of the kind {other} are not compared"),
+        }
+    }
+}
+
+/// Splits the time at the end of a windowed key off.
+fn take_time(key: &[u8]) -> (&[u8], i64) {
+    let (key, time) = key.split_last_chunk::<8>().expect("a windowed key");
+    (key, i64::from_be_bytes(*time))
+}
+
+// === impl Types ===
+
+impl Types {
+    fn decode_key(&self, bytes: Option<&[u8]>) -> Value {
+        let text = |key| Type::String.decode(Some(key));
+        match (self.key, bytes) {
+            (Type::TimeWindowed, Some(bytes)) => {
+                let (key, start) = take_time(bytes);
+                json!({ "key": text(key), "start": start, "end": start.saturating_add(self.window_size_ms) })
+            }
+            (Type::SessionWindowed, Some(bytes)) => {
+                let (key, start) = take_time(bytes);
+                let (key, end) = take_time(key);
+                json!({ "key": text(key), "start": start, "end": end })
+            }
+            (plain, bytes) => plain.decode(bytes),
+        }
     }
 }
 
@@ -232,6 +303,7 @@ impl Type {
             (_, Value::Null) => None,
             (Self::String, value) => Some(value.as_str().expect("a text").as_bytes().to_vec()),
             (Self::I64, value) => Some(value.as_i64().expect("a number").to_be_bytes().to_vec()),
+            (Self::TimeWindowed | Self::SessionWindowed, _) => panic!("windowed keys are only written"),
         }
     }
 
@@ -240,6 +312,7 @@ impl Type {
             (_, None) => Value::Null,
             (Self::String, Some(bytes)) => std::str::from_utf8(bytes).expect("UTF-8").into(),
             (Self::I64, Some(bytes)) => i64::from_be_bytes(bytes.try_into().expect("8 bytes")).into(),
+            (Self::TimeWindowed | Self::SessionWindowed, Some(_)) => panic!("only keys are windowed"),
         }
     }
 }

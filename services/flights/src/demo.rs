@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use millpond::{
     App, app,
-    config::Config,
+    config::{Config, MemoryShares},
     log::{Log, embedded::EmbeddedLog},
     time::{Clock as _, SystemClock},
 };
@@ -118,7 +118,7 @@ fn config(index: u16, first_port: u16, state: &Path) -> anyhow::Result<Config> {
         state_dir: state.join(&name),
         instance_id: name,
         threads: 1,
-        state_memory_bytes: from_env.state_memory_bytes / usize::from(INSTANCES),
+        memory_bytes: (from_env.memory_bytes / usize::from(INSTANCES)).max(MemoryShares::least(from_env.threads)),
         ..from_env
     })
 }

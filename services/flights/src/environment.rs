@@ -7,11 +7,10 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 26] = [
+const SETTINGS: [&str; 25] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
-    "BUFFERED_RECORDS",
     "CAPACITY",
     "COMMIT_INTERVAL_MS",
     "DEAD_LETTER_TOPIC",
@@ -21,6 +20,7 @@ const SETTINGS: [&str; 26] = [
     "INSTANCE_ID",
     "LOG",
     "MAX_POLL_INTERVAL_MS",
+    "MEMORY_BYTES",
     "OFFSET_RESET",
     "PROCESSING_ERRORS",
     "PRODUCTION_ERRORS",
@@ -28,11 +28,10 @@ const SETTINGS: [&str; 26] = [
     "SESSION_TIMEOUT_MS",
     "STATE_CLEANUP_DELAY_MS",
     "STATE_DIR",
-    "STATE_MEMORY_BYTES",
     "THREADS",
     "TIMESTAMPS",
     "TRANSACTION_TIMEOUT_MS",
-    "UNCOMMITTED_BYTES",
+    "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS",
     "ZONE",
 ];
 /// Whatever comes behind is somebody else's: settings of the Kafka client, and of the tests of millpond.

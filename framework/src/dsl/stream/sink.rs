@@ -16,13 +16,15 @@ use crate::{
 pub(super) struct Sink<K, V> {
     topic: Arc<str>,
     serdes: Serdes<K, V>,
+    /// Bytes at the end of keys that do not count for the partition.
+    window_bytes: usize,
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
 impl<K: Data, V: Data> Stream<'_, K, V> {
     /// Writes the stream to a topic, which must exist, with the stream's serdes. Partitions are chosen by the bytes of the
-    /// key, as Java producers do.
+    /// key, as Java producers do; those of windowed keys by the key without the window, as Kafka Streams does.
     pub fn to(&self, topic: &str) {
         self.to_with(topic, self.serdes.clone());
     }
@@ -38,7 +40,8 @@ impl<K: Data, V: Data> Stream<'_, K, V> {
 
 impl<K: Data, V: Data> Sink<K, V> {
     pub(super) fn new(topic: Arc<str>, serdes: Serdes<K, V>) -> Self {
-        Self { topic, serdes, key: Vec::new(), value: Vec::new() }
+        let window_bytes = serdes.key().format().window_bytes();
+        Self { topic, serdes, window_bytes, key: Vec::new(), value: Vec::new() }
     }
 
     fn failed(&self, source: SerdeError) -> ProcessError {
@@ -53,6 +56,8 @@ impl<K: Data, V: Data> Node<K, V> for Sink<K, V> {
         let key = self.serdes.key().serialize(&record.key, &mut self.key).map_err(|error| self.failed(error))?;
         let value =
             self.serdes.value().serialize(&record.value, &mut self.value).map_err(|error| self.failed(error))?;
-        ctx.send(&self.topic, key.of(&self.key), value.of(&self.value), record.timestamp_ms, &record.headers)
+        let key = key.of(&self.key);
+        let partition_key = key.map(|key| &key[..key.len().saturating_sub(self.window_bytes)]);
+        ctx.send(&self.topic, key, partition_key, value.of(&self.value), record.timestamp_ms, &record.headers)
     }
 }

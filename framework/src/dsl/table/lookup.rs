@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    processor::{Context, ProcessError, TimestampedStore},
-    serde::Data,
+    processor::{Context, ProcessError, TimedStore, TimestampedStore},
+    serde::{Data, Windowed},
     topology::Instantiation,
 };
 
@@ -19,6 +19,17 @@ pub(in crate::dsl) type Rows<K, V> = Arc<dyn Fn(&mut Instantiation<'_>) -> Box<d
 
 /// Rows that are kept.
 pub(super) struct StoredRows<K, V>(pub(super) TimestampedStore<K, V>);
+
+/// Rows of windows or sessions.
+pub(super) struct TimedRows<K, V>(pub(super) TimedStore<K, V>);
+
+// === impl TimedRows ===
+
+impl<K: Data, V: Data> Lookup<Windowed<K>, V> for TimedRows<K, V> {
+    fn get(&mut self, ctx: &mut Context, key: &Windowed<K>) -> Result<Option<(V, i64)>, ProcessError> {
+        self.0.entry(&key.key)?.read(ctx, key.start_ms, key.end_ms)
+    }
+}
 
 // === impl StoredRows ===
 

@@ -84,6 +84,10 @@ impl ProducerContext for Context {
 /// A line of librdkafka's log. It calls a broken connection an error; but it goes on trying, so it is a warning here.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     const TARGET: &str = "millpond::log::kafka";
+    // A property of consumers that is given to a producer, or the other way round: users give one set for all clients.
+    if facility == "CONFWARN" {
+        return tracing::debug!(target: TARGET, facility, "{message}");
+    }
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: TARGET, facility, "{message}");

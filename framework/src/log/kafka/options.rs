@@ -19,6 +19,10 @@ pub struct KafkaOptions {
     /// More settings by librdkafka's names, for all clients: `security.protocol`, `sasl.*`, `ssl.*`, `compression.type`
     /// (default `lz4`), `linger.ms`, `fetch.wait.max.ms` and so on. Those that the framework relies on are refused.
     pub properties: BTreeMap<String, String>,
+    /// Bytes that a reader may have fetched and not yet been asked for. Default 16 MiB.
+    pub fetched_bytes: usize,
+    /// Bytes that a producer may hold until they are acknowledged. Default 16 MiB.
+    pub sending_bytes: usize,
     /// How long a request may take that has no deadline of its own. Default 10 s.
     pub request_timeout: Duration,
     /// How long a record may wait in the producer, retries included, before it is reported as failed; in a transaction
@@ -54,10 +58,8 @@ const READER_DEFAULTS: &[(&str, &str)] = &[
     // and the first fetch of a partition assigned meanwhile. New records never wait for it.
     ("fetch.wait.max.ms", "50"),
     ("fetch.error.backoff.ms", "100"),
-    // What lies fetched and not yet polled, per reader: 16 MiB or 20,000 records, whichever is first. Checked before each
-    // fetch, so one fetch (1 MiB per partition) may come on top.
-    ("queued.max.messages.kbytes", "16384"),
-    ("queued.min.messages", "20000"),
+    // Fetched ahead until the reader's bytes are used up.
+    ("queued.min.messages", "100000"),
     // How soon fetching goes on when that was full (librdkafka waits a second, in which the reader would run dry).
     ("fetch.queue.backoff.ms", "10"),
 ];
@@ -66,13 +68,13 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     ("compression.type", "lz4"),
     // A commit waits for its last batch, so records linger briefly; under load batches fill while others are in flight.
     ("linger.ms", "1"),
-    // What may wait to be sent and acknowledged, per producer.
-    ("queue.buffering.max.messages", "200000"),
-    ("queue.buffering.max.kbytes", "65536"),
     // Also waited out at the first produce after a commit, while the markers of the transaction before are still being
     // written: at librdkafka's default of 100 ms it would be most of a commit's time. It grows up to a second.
     ("retry.backoff.ms", "1"),
 ];
+
+/// What librdkafka needs for a small record that is to be sent, in bytes (measured).
+const MESSAGE_BYTES: usize = 256;
 
 /// What the framework relies on.
 const FIXED: &[&str] = &[
@@ -110,6 +112,8 @@ impl Default for KafkaOptions {
             bootstrap: "127.0.0.1:9092".into(),
             client_id: "millpond".into(),
             properties: BTreeMap::new(),
+            fetched_bytes: 16 << 20,
+            sending_bytes: 16 << 20,
             request_timeout: Duration::from_secs(10),
             delivery_timeout: Duration::from_secs(120),
         }
@@ -122,6 +126,8 @@ impl fmt::Debug for KafkaOptions {
             .field("bootstrap", &self.bootstrap)
             .field("client_id", &self.client_id)
             .field("properties", &self.properties.keys())
+            .field("fetched_bytes", &self.fetched_bytes)
+            .field("sending_bytes", &self.sending_bytes)
             .field("request_timeout", &self.request_timeout)
             .field("delivery_timeout", &self.delivery_timeout)
             .finish()
@@ -165,6 +171,9 @@ impl Settings {
             Isolation::ReadUncommitted => "read_uncommitted",
         };
         let mut config = self.config(READER_DEFAULTS);
+        // Checked before each fetch, which is as large at the most.
+        let fetched_kib = (self.options.fetched_bytes / 2 / 1024).max(1);
+        self.set_default(&mut config, "queued.max.messages.kbytes", fetched_kib);
         config
             .set("group.id", format!("{}-reader", self.options.client_id))
             .set("enable.auto.commit", "false")
@@ -178,6 +187,9 @@ impl Settings {
     /// For an idempotent producer: acks of all in-sync replicas, at most 5 requests in flight.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.config(PRODUCER_DEFAULTS);
+        let bytes = self.options.sending_bytes;
+        self.set_default(&mut config, "queue.buffering.max.kbytes", (bytes / 1024).max(1));
+        self.set_default(&mut config, "queue.buffering.max.messages", (bytes / MESSAGE_BYTES).max(1));
         config.set("enable.idempotence", "true").set("message.timeout.ms", millis(self.options.delivery_timeout));
         config
     }
@@ -214,6 +226,13 @@ impl Settings {
             // Asks for stable offsets: those of a transaction that is being committed are waited for.
             .set("isolation.level", "read_committed");
         config
+    }
+
+    /// Sets what the user has not.
+    fn set_default(&self, config: &mut ClientConfig, name: &str, value: usize) {
+        if !self.options.properties.contains_key(name) {
+            config.set(name, value.to_string());
+        }
     }
 
     fn config(&self, defaults: &[(&str, &str)]) -> ClientConfig {

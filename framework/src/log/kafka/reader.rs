@@ -228,8 +228,9 @@ impl Reader for KafkaReader {
         }
         let trouble = self.intake.finish(&mut fetched);
         self.tell_trouble(trouble, &mut fetched);
-        let Self { consumer, intake, .. } = self;
-        for partition in intake.park() {
+        let Self { consumer, intake, settings, .. } = self;
+        // librdkafka's queue has the other half.
+        for partition in intake.park(settings.options.fetched_bytes / 2) {
             let parked = only(partition, Offset::Invalid)?;
             consumer.unassign(&parked).map_err(|failure| lost(partition, &failure))?;
         }

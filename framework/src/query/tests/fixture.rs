@@ -23,7 +23,8 @@ use crate::{
     log::{Epoch, TopicPartition},
     metrics::Metrics,
     query::{
-        Catalogue, Health, LocalTask, QueryOptions, Serving, Spread, StoreEntry, TopologyDescription, router, serve,
+        Catalogue, Health, LocalTask, QueryOptions, RestoreStatus, Serving, Spread, StoreEntry, TopologyDescription,
+        router, serve,
     },
     serde::Format,
     state::{CommitPoint, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskStores, TaskView},
@@ -49,6 +50,7 @@ pub(super) struct Facts {
     pub(super) views: VecDeque<Arc<ClusterView>>,
     pub(super) tasks: BTreeMap<TaskId, LocalTask>,
     pub(super) globals: Option<Arc<TaskView>>,
+    pub(super) restores: Vec<RestoreStatus>,
     pub(super) health: Health,
     /// A view is closed with its stores.
     kept: Vec<TaskStores>,
@@ -75,6 +77,7 @@ impl Fake {
             views: VecDeque::from([Arc::new(ClusterView::empty(&instance.into()))]),
             tasks: BTreeMap::new(),
             globals: None,
+            restores: Vec::new(),
             health: Health { live: Ok(()), ready: Ok(()) },
             kept: Vec::new(),
         };
@@ -184,6 +187,10 @@ impl Serving for Fake {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn restores(&self) -> Vec<RestoreStatus> {
+        self.facts().restores.clone()
     }
 
     fn scrape(&self) -> String {

@@ -1,9 +1,12 @@
-//! `/stores`, `/cluster` and `/topology`.
+//! `/stores`, `/cluster`, `/restores` and `/topology`.
+
+use std::time::Duration;
 
 use axum::{body::Body, http::Request};
 use serde_json::json;
 
 use super::fixture::{Fake, TASK_OF_UA};
+use crate::{query::RestoreStatus, state::TaskId};
 
 #[tokio::test]
 async fn stores_are_listed_with_their_owners() {
@@ -71,4 +74,24 @@ async fn the_topology_is_json_unless_text_is_preferred() {
         let request = Request::get("/topology").header("accept", accept).body(Body::empty()).expect("a legal request");
         assert_eq!(fake.ask(request).await.text(), body, "{accept}");
     }
+}
+
+#[tokio::test]
+async fn restores_tell_how_far_they_are_and_how_long_they_take_still() {
+    let fake = Fake::new("a");
+    assert_eq!(fake.get("/restores").await.json(), json!({ "restores": [] }));
+    fake.facts().restores = vec![RestoreStatus {
+        task: TaskId::new(0, 1),
+        records: 3,
+        bytes: 300,
+        remaining: 6,
+        records_per_s: 1.5,
+        elapsed: Duration::from_secs(2),
+        left: Some(Duration::from_secs(4)),
+    }];
+    let restore = json!({
+        "task": "0_1", "records": 3, "bytes": 300, "remaining": 6, "records_per_s": 2.0, "elapsed_ms": 2000,
+        "left_ms": 4000,
+    });
+    assert_eq!(fake.get("/restores").await.json(), json!({ "restores": [restore] }));
 }

@@ -26,14 +26,14 @@ impl Worker {
             return Ok(());
         }
         let fetched = self.reader.poll(FETCH_RECORDS, timeout).map_err(Trouble::Clients)?;
-        let limit = self.shared.settings.buffered_records;
+        let limit_bytes = self.queue_limit();
         for batch in fetched.batches {
             if let Some((id, index)) = self.sources.get(batch.source())
                 && let Some(Slot::Running(task)) = self.tasks.get_mut(id)
             {
                 task.push(*index, batch);
                 let queue = task.queue_mut(*index);
-                if queue.len() > limit && !queue.paused {
+                if queue.bytes() > limit_bytes && !queue.paused {
                     queue.paused = true;
                     self.reader.pause(queue.partition()).map_err(Trouble::Rewind)?;
                 }
@@ -62,7 +62,7 @@ impl Worker {
 
     /// Lets every task process a bounded number of records; `true` if any has more at hand.
     pub(super) fn process(&mut self) -> Result<bool, Trouble> {
-        let resume_below = self.shared.settings.buffered_records / 2;
+        let resume_below = self.queue_limit() / 2;
         let mut more = false;
         let suspect = self.suspects.first().copied();
         let mut halted = None;
@@ -93,7 +93,7 @@ impl Worker {
             }
             for index in 0..task.queues().len() {
                 let queue = task.queue_mut(index);
-                if queue.paused && queue.len() < resume_below {
+                if queue.paused && queue.bytes() < resume_below {
                     queue.paused = false;
                     self.reader.resume(queue.partition()).map_err(Trouble::Rewind)?;
                 }
@@ -104,6 +104,11 @@ impl Worker {
         }
         self.production.borrow_mut().serve();
         Ok(more)
+    }
+
+    /// Bytes that may wait in one input queue.
+    fn queue_limit(&self) -> usize {
+        self.shared.settings.memory.taken_in / self.sources.len().max(1)
     }
 
     pub(super) fn uncommitted_bytes(&self) -> usize {
@@ -128,6 +133,19 @@ impl Worker {
             metrics.state_uncommitted_bytes.with_label_values(&[&name]).set(uncommitted);
             task.count_dropped(metrics);
         }
+        self.observe_memory();
+    }
+
+    fn observe_memory(&mut self) {
+        let outputs = self.production.borrow().waiting_bytes();
+        let (rows, queues) =
+            self.running().map(Task::memory_bytes).fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1));
+        let memory = [rows, queues, outputs].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        for ((part, now), before) in ["rows", "input_queues", "outputs"].into_iter().zip(memory).zip(self.memory) {
+            // The gauge is the sum over all workers.
+            self.shared.metrics.memory.with_label_values(&[part]).add(now - before);
+        }
+        self.memory = memory;
     }
 }
 

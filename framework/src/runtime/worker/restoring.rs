@@ -50,7 +50,11 @@ impl Worker {
                 let restore = &mut restoring.restore;
                 restore.settle(&mut *self.restorer).map_err(Trouble::Clients)?;
                 let task = id.to_string();
-                self.shared.metrics.restore_remaining.with_label_values(&[&task]).set(restore.remaining());
+                self.shared
+                    .metrics
+                    .restore_remaining
+                    .with_label_values(&[&task])
+                    .set(restore.remaining().cast_signed());
                 if restore.is_done() {
                     whole.push(*id);
                 }

@@ -15,7 +15,7 @@ use crate::{
     log::{LogError, ReadFrom, Reader, TopicPartition},
     processor::{Context, ProcessError, Tolerance, with_causes},
     runtime::{
-        Report,
+        Report, RestoreReading,
         restore::{Begun, Restore},
         task::{Input, Task},
     },
@@ -42,10 +42,10 @@ impl Worker {
 
     pub(super) fn begin_restore(&mut self, id: TaskId, stores: TaskStores) -> Result<(), ProcessError> {
         let sub_topology = self.shared.sub_topology(id);
-        let now_ms = self.shared.clock.now_ms();
+        let now = (self.shared.clock.monotonic(), self.shared.clock.now_ms());
         let Self { restorer, watermarks, .. } = self;
         let mut begin = |stores: &TaskStores| {
-            Restore::begin(stores, &sub_topology.stores, id.partition, &mut **restorer, &mut **watermarks, now_ms)
+            Restore::begin(stores, &sub_topology.stores, id.partition, &mut **restorer, &mut **watermarks, now)
         };
         let (stores, restore) = match begin(&stores)? {
             Begun::Restore(restore) => (stores, restore),
@@ -66,7 +66,7 @@ impl Worker {
                 }
             }
         };
-        if self.shared.hosted.restoring(id, stores.view()) && !restore.is_done() {
+        if self.shared.hosted.restoring(id, stores.view(), restore.progress()) && !restore.is_done() {
             tracing::info!(task = %id, records = restore.remaining(), "restore begins");
             self.report(Report::Restoring { task: id });
         }
@@ -142,8 +142,10 @@ impl Worker {
         let current_ms = Some(self.shared.clock.now_ms());
         let changelog_offsets = restore.empty().clone();
         stores.commit(&CommitPoint { changelog_offsets, current_ms, ..CommitPoint::default() })?;
-        if restore.restored() > 0 {
-            tracing::info!(task = %id, records = restore.restored(), "restored");
+        let restored = restore.progress().read(self.shared.clock.monotonic());
+        if restored.records > 0 {
+            let RestoreReading { records, bytes, elapsed, .. } = restored;
+            tracing::info!(task = %id, records, bytes, elapsed_ms = elapsed.as_millis() as u64, "restored");
         }
         tracing::info!(task = %id, "running");
         self.shared.hosted.running(id, stores.view());

@@ -8,7 +8,10 @@ use super::{
     Entry, Intervals,
     slab::{RowId, Slab},
 };
-use crate::state::range::{Direction, KeyRange};
+use crate::state::{
+    range::{Direction, KeyRange},
+    timed::Layout,
+};
 
 /// Places of the table that are looked at, at most, to make room for one row.
 const STEPS: usize = 64;
@@ -25,6 +28,16 @@ pub(super) struct Rows {
     hand: usize,
     /// Bytes of the keys in `order`.
     order_bytes: usize,
+    /// When rows belong to a time.
+    recent: Option<Recent>,
+}
+
+/// What is known of the rows that are not at hand.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    layout: Layout,
+    /// All rows of this time and later are at hand.
+    from: i64,
 }
 
 /// What a row of the order costs beside its key.
@@ -33,6 +46,25 @@ const ORDER_BYTES: usize = size_of::<Box<[u8]>>() + size_of::<RowId>();
 // === impl Rows ===
 
 impl Rows {
+    /// Without any row.
+    pub(super) fn new(layout: Option<Layout>) -> Self {
+        Self { recent: layout.map(|layout| Recent { layout, from: i64::MAX }), ..Self::default() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.recent.map(|recent| recent.layout));
+    }
+
+    pub(super) fn has_all_since(&mut self, time: i64) {
+        if let Some(recent) = &mut self.recent {
+            recent.from = time;
+        }
+    }
+
+    pub(super) fn has_all_of(&self, time: i64) -> bool {
+        self.recent.is_some_and(|recent| recent.from <= time)
+    }
+
     /// Memory in use beside the slab, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.table.allocation_size() + self.dirty.capacity() * size_of::<RowId>() + self.order_bytes
@@ -119,6 +151,9 @@ impl Rows {
             && slab.written(*entry.get()) <= clock.committed
         {
             let (id, _) = entry.remove();
+            if let Some(recent) = &mut self.recent {
+                recent.gives_up(key);
+            }
             slab.remove(id);
         }
     }
@@ -226,12 +261,28 @@ impl Rows {
             if slab.written(id) > clock.committed || slab.take_asked(id) {
                 continue;
             }
+            if let Some(recent) = &mut self.recent
+                && slab.entry(id).value().is_some()
+            {
+                recent.gives_up(slab.key(id));
+            }
             let entry = self.table.find_entry(hasher(slab.key(id)), |other| *other == id);
             entry.expect("every row is in the table").remove();
             slab.remove(id);
             return true;
         }
         false
+    }
+}
+
+// === impl Recent ===
+
+impl Recent {
+    /// The row of this key is not at hand any more.
+    fn gives_up(&mut self, key: &[u8]) {
+        if let Some(time) = self.layout.time_of(Layout::logged(key)) {
+            self.from = self.from.max(time.saturating_add(1));
+        }
     }
 }
 

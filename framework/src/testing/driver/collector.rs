@@ -25,6 +25,7 @@ impl Output for Collector {
         &mut self,
         topic: &Arc<str>,
         key: Option<&[u8]>,
+        _partition_key: Option<&[u8]>,
         value: Option<&[u8]>,
         timestamp_ms: i64,
         headers: &Headers,

@@ -39,7 +39,8 @@ impl DriverTask {
         let id = TaskId::new(sub_topology.id, 0);
         let stores = TaskStores::open(settings, id, Arc::clone(&sub_topology.stores))?;
         let processors = resolved.instantiate(sub_topology.id)?;
-        let ctx = Context::new(id, stores, globals, Rc::clone(&output) as Rc<RefCell<dyn Output>>);
+        let mut ctx = Context::new(id, stores, globals, Rc::clone(&output) as Rc<RefCell<dyn Output>>);
+        ctx.set_emit_interval_ms(0);
         Ok(Self { processors, ctx, output, times: BTreeMap::new(), changelogs: BTreeMap::new() })
     }
 
@@ -101,6 +102,10 @@ impl DriverTask {
         self.ctx.set_wall_clock_ms(self.ctx.wall_clock_ms().saturating_add(by_ms));
     }
 
+    pub(super) fn set_emit_interval(&mut self, interval: Duration) {
+        self.ctx.set_emit_interval_ms(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
+    }
+
     fn commit(&mut self, record: &TestRecord, offset: i64) -> Result<(), StateError> {
         let (stores, changelogs) = (self.ctx.stores_mut(), &mut self.changelogs);
         let Ok(()) = stores.freeze(|dirty| {
@@ -133,6 +138,9 @@ impl TestRecord {
 /// All rows of a store.
 pub(super) fn rows(stores: &TaskStores, store: StoreId) -> Result<Rows, StateError> {
     // Every record is committed before the next call.
-    let page = stores.view().scan(store, .., usize::MAX, usize::MAX)?;
-    Ok(page.rows.into_iter().map(|row| (row.key, row.value, row.timestamp_ms)).collect())
+    let rows = match stores.specs()[store.index()].kind.retention() {
+        Some(_) => stores.view().scan_times(store, 0..=i64::MAX, usize::MAX)?,
+        None => stores.view().scan(store, .., usize::MAX, usize::MAX)?.rows,
+    };
+    Ok(rows.into_iter().map(|row| (row.key, row.value, row.timestamp_ms)).collect())
 }

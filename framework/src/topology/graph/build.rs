@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     serde::Serdes,
-    topology::{Factory, SourceOptions},
+    topology::{Factory, SourceOptions, TopologyError},
 };
 
 // === impl Graph ===
@@ -50,6 +50,11 @@ impl Graph {
     /// Says which node a repartition topic was made for. The first one gives it its name.
     pub(crate) fn repartition_made_for(&mut self, repartition: RepartitionIndex, node: NodeId) {
         self.repartitions[repartition.0].made_for.get_or_insert(node);
+    }
+
+    /// Says that something cannot be as it was asked for: the topology will not build.
+    pub(crate) fn refuse(&mut self, error: TopologyError) {
+        self.refused.get_or_insert(error);
     }
 
     /// Says that two nodes meet in a join: the topics they come from must have the same number of partitions.

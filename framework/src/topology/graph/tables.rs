@@ -22,15 +22,15 @@ impl Graph {
 
     /// Keeps the rows of a table, if they are not kept already.
     pub(crate) fn keep(&mut self, table: NodeId) -> &mut StoreDef {
+        self.keep_as(table, StoreKind::TimestampedKeyValue)
+    }
+
+    /// Keeps the rows of a table in a store of this kind, if they are not kept already.
+    pub(crate) fn keep_as(&mut self, table: NodeId, kind: StoreKind) -> &mut StoreDef {
         let next = StoreIndex::new(self.stores.len());
         let store = *self.table_mut(table).store.get_or_insert(next);
         if store == next {
-            self.stores.push(StoreDef {
-                owner: table,
-                kind: StoreKind::TimestampedKeyValue,
-                name: None,
-                queryable: false,
-            });
+            self.stores.push(StoreDef { owner: table, kind, name: None, queryable: false });
         }
         &mut self.stores[store.0]
     }

@@ -46,8 +46,11 @@ impl Graph {
             || node.children.iter().chain(&behind_the_topic).any(|next| self.takes_null_keys_downstream(*next))
     }
 
-    /// Finds topics that are read with different serdes.
+    /// Finds topics that are read with different serdes, and what was refused.
     pub(in crate::topology) fn check(&self) -> Result<(), TopologyError> {
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
+        }
         self.check_options()?;
         let mut seen: BTreeMap<&str, Formats> = BTreeMap::new();
         let sources = self.nodes.iter().filter_map(|node| match &node.role {

@@ -63,6 +63,8 @@ const WORKS: &[Work] = &[
     },
     Work { name: "count-1M", topic: "in-1M", ours: &["count"], peer: &["count"], cached: true },
     Work { name: "count-10k", topic: "in-10k", ours: &["count"], peer: &["count"], cached: true },
+    Work { name: "window-1M", topic: "in-1M", ours: &["window"], peer: &["window"], cached: true },
+    Work { name: "window-10k", topic: "in-10k", ours: &["window"], peer: &["window"], cached: true },
     Work {
         name: "join",
         topic: "in-1M",

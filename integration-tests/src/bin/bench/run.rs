@@ -179,11 +179,13 @@ impl Run {
             http: ([127, 0, 0, 1], port).into(),
             state_dir: self.state_dir.clone(),
             threads: self.threads,
+            // The records are dated 2023: the broker would delete changelogs of windows while they are written.
+            window_changelog_additional_retention: Duration::from_secs(10 * 366 * 24 * 3600),
             guarantee: match self.mode {
                 Mode::Eos => Guarantee::ExactlyOnce,
                 Mode::Alo => Guarantee::AtLeastOnce,
             },
-            ..Config::default()
+            ..Config::from_env()?
         })
     }
 

@@ -1,7 +1,9 @@
 //! The works that are measured: those of `peers/kafka-streams`.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
-use millpond::{Serdes, Topology};
+use millpond::{Serdes, Topology, dsl::TimeWindows};
 
 /// The topic that works without state, and joins, write to.
 pub(super) const OUTPUT: &str = "millpond-out";
@@ -13,6 +15,8 @@ pub(super) enum Work {
     Stateless,
     /// Counts by key.
     Count,
+    /// Counts by key and minute.
+    Window,
     /// Keeps the last value by key.
     Latest,
     /// Joins a stream with a table of 100-byte values; 200 bytes of output.
@@ -34,6 +38,10 @@ impl Work {
             }
             Self::Count => {
                 stream.group_by_key().count().materialized("store");
+            }
+            Self::Window => {
+                let minutes = TimeWindows::tumbling(Duration::from_secs(60));
+                stream.group_by_key().windowed_by(minutes).count().materialized("store");
             }
             Self::Latest => {
                 stream.group_by_key().reduce(|_, value: &String| value.clone()).materialized("store");

@@ -151,9 +151,10 @@ impl Intake {
         self.error.take()
     }
 
-    /// The paused partitions that hold too much, now marked as parked.
-    pub(super) fn park(&mut self) -> impl Iterator<Item = &TopicPartition> {
-        self.partitions.iter_mut().filter(|partition| partition.is_overfull()).map(|partition| {
+    /// The paused partitions that hold more than their share of so many bytes, now marked as parked.
+    pub(super) fn park(&mut self, bytes: usize) -> impl Iterator<Item = &TopicPartition> {
+        let share = bytes / self.partitions.len().max(1);
+        self.partitions.iter_mut().filter(move |partition| partition.is_overfull(share)).map(|partition| {
             partition.standing = Standing::Parked;
             &partition.source
         })

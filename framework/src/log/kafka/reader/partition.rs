@@ -11,9 +11,6 @@ use rdkafka::Offset;
 
 use crate::log::{Batch, BatchBuilder, Fetched, ReaderEvent, TopicPartition};
 
-/// Bytes that a paused partition holds before it is parked.
-const HELD_BYTES: usize = 4 << 20;
-
 /// A partition that is assigned to a reader.
 #[derive(Debug)]
 pub(super) struct Partition {
@@ -110,8 +107,8 @@ impl Partition {
     }
 
     /// Whether it is paused and holds so much that fetching must stop.
-    pub(super) fn is_overfull(&self) -> bool {
-        self.standing == Standing::Paused && self.held_bytes > HELD_BYTES
+    pub(super) fn is_overfull(&self, limit_bytes: usize) -> bool {
+        self.standing == Standing::Paused && self.held_bytes > limit_bytes
     }
 
     /// Gives out what was held while it was paused.

@@ -1,0 +1,283 @@
+//! Rows that belong to a time: where they lie, and which of them are there still.
+//!
+//! ```text
+//! key on disk   bucket (8 bytes, in the order of time), key as it is logged
+//! bucket        time / bucket_ms
+//! time          of a window its start, of a session its end
+//! ```
+//!
+//! So what expires together lies together: it is removed as a range, whole files at once, and later rows are never written into the
+//! files of earlier ones. The price is a seek per bucket when a range of times of one key is read; buckets are half a retention
+//! long, unless a store is read in the order of time.
+
+use std::ops::RangeInclusive;
+
+use super::{Direction, Retention, StoreId, StoreKind, formats};
+
+/// The stream time of a store that was never written to.
+pub(super) const NO_STREAM_TIME: i64 = -1;
+
+/// Where a store keeps up to which time its windows were closed and passed on: behind all buckets. As it is logged (`closed`) it is
+/// too short for the key of a row.
+pub(super) const CLOSED_KEY: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xffclosed";
+
+/// Bytes of the bucket.
+const BUCKET_BYTES: usize = 8;
+
+/// The key of a row of a window or session store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedKey<'a> {
+    /// The serialized key.
+    pub key: &'a [u8],
+    /// Where the window or session starts, in ms since the epoch.
+    pub start_ms: i64,
+    /// Where the session ends, in ms since the epoch. Rows of windows do not know their end: their start again.
+    pub end_ms: i64,
+}
+
+/// How the rows of a store lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    retention: Retention,
+    sessions: bool,
+}
+
+/// The rows of a range of times that can be seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visible {
+    layout: Layout,
+    pub(super) from: i64,
+    pub(super) to: i64,
+}
+
+/// The stream times of a task's stores, in ms: the latest time of any row written.
+#[derive(Debug)]
+pub(super) struct StreamTimes {
+    live: Box<[i64]>,
+    /// As of the last freeze, or of the last commit when nothing waits for one.
+    frozen: Box<[i64]>,
+    committed: Box<[i64]>,
+}
+
+/// How the time of a store has moved on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Advance {
+    pub(super) store: StoreId,
+    pub(super) stream_time_ms: i64,
+    /// When this has moved on too: keys on disk below this one are to be removed.
+    pub(super) keep_from: Option<[u8; BUCKET_BYTES]>,
+}
+
+// === impl TimedKey ===
+
+impl<'a> TimedKey<'a> {
+    /// The row of a key's window.
+    #[must_use]
+    pub const fn window(key: &'a [u8], start_ms: i64) -> Self {
+        Self { key, start_ms, end_ms: start_ms }
+    }
+
+    /// The row of a key's session.
+    #[must_use]
+    pub const fn session(key: &'a [u8], start_ms: i64, end_ms: i64) -> Self {
+        Self { key, start_ms, end_ms }
+    }
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// That of a kind of stores; `None` when its rows do not belong to a time.
+    pub(super) fn of(kind: StoreKind) -> Option<Self> {
+        let retention = kind.retention()?;
+        Some(Self { retention, sessions: matches!(kind, StoreKind::Session(_)) })
+    }
+
+    pub(super) fn retention(self) -> Retention {
+        self.retention
+    }
+
+    /// The time that a row belongs to.
+    pub(super) fn time(self, key: TimedKey<'_>) -> i64 {
+        if self.sessions { key.end_ms } else { key.start_ms }
+    }
+
+    /// The time of a row by its key as it is logged, or on disk; `None` when that is too short.
+    pub(super) fn time_of(self, logged: &[u8]) -> Option<i64> {
+        let suffix = if self.sessions { formats::SESSION_SUFFIX } else { formats::WINDOW_SUFFIX };
+        let at = logged.len().checked_sub(suffix)?;
+        Some(i64::from_be_bytes(*logged[at..].first_chunk()?))
+    }
+
+    /// Writes the key on disk.
+    pub(super) fn put_key(self, out: &mut Vec<u8>, key: TimedKey<'_>) {
+        out.clear();
+        out.extend_from_slice(&self.bucket_of(self.time(key)));
+        out.extend_from_slice(key.key);
+        if self.sessions {
+            formats::put_session_suffix(out, key.start_ms, key.end_ms);
+        } else {
+            formats::put_window_suffix(out, key.start_ms);
+        }
+    }
+
+    /// Writes the key on disk of a key as it is logged; `None` when it is not one of such a store.
+    pub(super) fn put_logged(self, out: &mut Vec<u8>, logged: &[u8]) -> Option<()> {
+        out.clear();
+        if logged == Self::logged(CLOSED_KEY) {
+            out.extend_from_slice(CLOSED_KEY);
+            return Some(());
+        }
+        out.extend_from_slice(&self.bucket_of(self.time_of(logged)?));
+        out.extend_from_slice(logged);
+        Some(())
+    }
+
+    /// Writes the key on disk of a key as the store's format of keys says: without the sequence number. Gives its time; `None` when
+    /// it is not of this form.
+    pub(super) fn put_formatted(self, out: &mut Vec<u8>, formatted: &[u8]) -> Option<i64> {
+        if self.sessions {
+            self.put_logged(out, formatted)?;
+            return self.time_of(formatted);
+        }
+        let (key, start_ms) = formatted.split_last_chunk().map(|(key, start)| (key, i64::from_be_bytes(*start)))?;
+        self.put_key(out, TimedKey::window(key, start_ms));
+        Some(start_ms)
+    }
+
+    /// The key as it is logged, of one on disk.
+    pub(super) fn logged(stored: &[u8]) -> &[u8] {
+        stored.get(BUCKET_BYTES..).unwrap_or_default()
+    }
+
+    /// Reads a key on disk; `None` when it is not of this form.
+    pub(super) fn key(self, stored: &[u8]) -> Option<TimedKey<'_>> {
+        let logged = Self::logged(stored);
+        if self.sessions {
+            formats::session_key(logged).map(|(key, start_ms, end_ms)| TimedKey::session(key, start_ms, end_ms))
+        } else {
+            formats::window_key(logged).map(|(key, start_ms)| TimedKey::window(key, start_ms))
+        }
+    }
+
+    /// The number of a time's bucket.
+    fn bucket(self, time: i64) -> i64 {
+        time.div_euclid(self.retention.bucket_ms)
+    }
+
+    /// Writes the bounds, both inclusive, between which the rows of a key lie in a bucket, with times from `from` to `to`. Rows of
+    /// other keys may lie between them too.
+    pub(super) fn put_bounds(bounds: (&mut Vec<u8>, &mut Vec<u8>), bucket: i64, key: &[u8], from: i64, to: i64) {
+        for (bound, time) in [(&mut *bounds.0, from), (&mut *bounds.1, to)] {
+            bound.clear();
+            bound.extend_from_slice(&bucket_bytes(bucket));
+            bound.extend_from_slice(key);
+            bound.extend_from_slice(&time.to_be_bytes());
+        }
+        bounds.1.extend_from_slice(&[0xff; formats::SESSION_SUFFIX - size_of::<i64>()]);
+    }
+
+    fn bucket_of(self, time: i64) -> [u8; BUCKET_BYTES] {
+        bucket_bytes(self.bucket(time))
+    }
+}
+
+/// A number so that the order of the bytes is that of the numbers.
+fn bucket_bytes(bucket: i64) -> [u8; BUCKET_BYTES] {
+    (bucket.cast_unsigned() ^ 1 << 63).to_be_bytes()
+}
+
+// === impl Visible ===
+
+impl Visible {
+    /// `None` when there can be none.
+    pub(super) fn new(layout: Layout, stream_time_ms: i64, times: RangeInclusive<i64>) -> Option<Self> {
+        let from = layout.retention.visible_from(stream_time_ms).max(*times.start()).max(0);
+        let to = stream_time_ms.min(*times.end());
+        (from <= to).then_some(Self { layout, from, to })
+    }
+
+    /// The buckets that they lie in.
+    pub(super) fn buckets(self, direction: Direction) -> impl Iterator<Item = i64> {
+        let (first, last) = (self.layout.bucket(self.from), self.layout.bucket(self.to));
+        (0..=last - first).map(move |n| match direction {
+            Direction::Forward => first + n,
+            Direction::Backward => last - n,
+        })
+    }
+
+    /// The first key on disk, and the first one behind them.
+    pub(super) fn bounds(self) -> ([u8; BUCKET_BYTES], [u8; BUCKET_BYTES]) {
+        let behind = self.layout.bucket(self.to).saturating_add(1);
+        (bucket_bytes(self.layout.bucket(self.from)), bucket_bytes(behind))
+    }
+
+    /// A key as the store's format of keys says.
+    pub(super) fn formatted(self, key: TimedKey<'_>) -> Vec<u8> {
+        let mut formatted = key.key.to_vec();
+        if self.layout.sessions {
+            formats::put_session_suffix(&mut formatted, key.start_ms, key.end_ms);
+        } else {
+            formatted.extend_from_slice(&key.start_ms.to_be_bytes());
+        }
+        formatted
+    }
+
+    /// The key of a row, when it is among them.
+    pub(super) fn key(self, stored: &[u8]) -> Option<TimedKey<'_>> {
+        let key = self.layout.key(stored)?;
+        (self.from..=self.to).contains(&self.layout.time(key)).then_some(key)
+    }
+}
+
+// === impl StreamTimes ===
+
+impl StreamTimes {
+    /// As they were committed.
+    pub(super) fn new(committed: Box<[i64]>) -> Self {
+        Self { live: committed.clone(), frozen: committed.clone(), committed }
+    }
+
+    /// The time of a store as the task sees it.
+    pub(super) fn live(&self, store: StoreId) -> i64 {
+        self.live[store.index()]
+    }
+
+    pub(super) fn committed(&self, store: StoreId) -> i64 {
+        self.committed[store.index()]
+    }
+
+    /// A row of this time is written.
+    pub(super) fn observe(&mut self, store: StoreId, time: i64) {
+        let live = &mut self.live[store.index()];
+        *live = time.max(*live);
+    }
+
+    /// Ends the interval: how the time of a store has moved on since the last one.
+    pub(super) fn freeze(&mut self, store: StoreId, layout: Layout) -> Option<Advance> {
+        let (before, now) = (&mut self.frozen[store.index()], self.live[store.index()]);
+        let kept_before = layout.retention.kept_from(*before);
+        if std::mem::replace(before, now) == now {
+            return None;
+        }
+        let kept = layout.retention.kept_from(now);
+        let keep_from = (kept > kept_before).then(|| bucket_bytes(kept));
+        Some(Advance { store, stream_time_ms: now, keep_from })
+    }
+
+    /// The first key on disk that is not removed, as of the last freeze.
+    pub(super) fn kept_from(&self, store: StoreId, layout: Layout) -> [u8; BUCKET_BYTES] {
+        bucket_bytes(layout.retention.kept_from(self.frozen[store.index()]))
+    }
+
+    /// The frozen interval is committed.
+    pub(super) fn commit(&mut self) {
+        self.committed.copy_from_slice(&self.frozen);
+    }
+
+    /// What is not committed is forgotten.
+    pub(super) fn discard(&mut self) {
+        self.live.copy_from_slice(&self.committed);
+        self.frozen.copy_from_slice(&self.committed);
+    }
+}
