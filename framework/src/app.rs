@@ -10,6 +10,7 @@
 mod application;
 mod control;
 mod error;
+mod internal_topics;
 mod leader_calls;
 mod metadata_topic;
 mod serving;
@@ -180,6 +181,7 @@ impl App {
                         topology: resolved,
                         replication_factor,
                         dead_letter_topic,
+                        overrides: config.internal_topics.clone(),
                         additional_retention_ms,
                     });
                     Start { application, config, metrics, serving, handlers }.bring_up()?.run()

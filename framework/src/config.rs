@@ -71,6 +71,12 @@ pub struct Config {
     pub offset_reset: Option<OffsetReset>,
     /// Replication factor of internal topics; `None` is the broker's default. `MILLPOND_REPLICATION_FACTOR`.
     pub replication_factor: Option<i32>,
+    /// Settings of changelogs and repartition topics by their Kafka names, in place of the framework's and the broker's: by the full name of
+    /// the topic, or by a pattern with one `*`; the more exact one counts. A topic that exists with another value is an error.
+    /// `cleanup.policy` and `message.timestamp.type` cannot be set. For all of them: `MILLPOND_TOPIC_<SETTING>`, where `_` stands for `.`:
+    /// `MILLPOND_TOPIC_MIN_INSYNC_REPLICAS=2`. For some: `MILLPOND_INTERNAL_TOPICS`, JSON:
+    /// `{"*-changelog": {"segment.ms": "600000"}}`.
+    pub internal_topics: BTreeMap<String, BTreeMap<String, String>>,
     /// How much longer than their stores the changelogs of windows keep records, for event time that is behind the brokers' clock: a
     /// record counts as old by its timestamp. Input of last year is aggregated safely only with more than a year. Default 1 day.
     /// `MILLPOND_WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS`.
@@ -132,6 +138,7 @@ impl Default for Config {
             timestamps: Timestamps::Record,
             offset_reset: None,
             replication_factor: None,
+            internal_topics: BTreeMap::new(),
             window_changelog_additional_retention: Duration::from_secs(24 * 3600),
             capacity: 1,
             zone: None,
@@ -194,13 +201,23 @@ impl Config {
                 self.offset_reset = Some(value.parse().map_err(|expected| error(variable, value, expected))?);
             }
             "REPLICATION_FACTOR" => self.replication_factor = Some(natural(variable, value)?),
+            "INTERNAL_TOPICS" => {
+                let given: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(value)
+                    .map_err(|_| error(variable, value, r#"JSON like {"*-changelog": {"segment.ms": "600000"}}"#))?;
+                for (pattern, settings) in given {
+                    self.internal_topics.entry(pattern).or_default().extend(settings);
+                }
+            }
             "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS" => {
                 self.window_changelog_additional_retention = millis(variable, value)?;
             }
             "CAPACITY" => self.capacity = natural(variable, value)?,
             "ZONE" => self.zone = Some(value.into()),
             _ => {
-                if let Some(name) = setting.strip_prefix("KAFKA_") {
+                if let Some(name) = setting.strip_prefix("TOPIC_") {
+                    let name = name.to_ascii_lowercase().replace('_', ".");
+                    self.internal_topics.entry("*".into()).or_default().insert(name, value.into());
+                } else if let Some(name) = setting.strip_prefix("KAFKA_") {
                     self.kafka.insert(name.to_ascii_lowercase().replace('_', "."), value.into());
                 }
             }
@@ -268,6 +285,8 @@ mod tests {
             ("MILLPOND_GUARANTEE", "at-least-once"),
             ("MILLPOND_KAFKA_SASL_USERNAME", "me"),
             ("MILLPOND_PROCESSING_ERRORS", "dead-letter"),
+            ("MILLPOND_TOPIC_SEGMENT_MS", "1"),
+            ("MILLPOND_INTERNAL_TOPICS", r#"{"*-changelog": {"segment.ms": "2"}}"#),
             ("HOME", "/"),
         ])
         .expect("all values are valid");
@@ -276,6 +295,8 @@ mod tests {
         assert_eq!(config.guarantee, Guarantee::AtLeastOnce);
         assert_eq!(config.kafka["sasl.username"], "me");
         assert_eq!(config.processing_errors, OnError::DeadLetter);
+        assert_eq!(config.internal_topics["*"]["segment.ms"], "1");
+        assert_eq!(config.internal_topics["*-changelog"]["segment.ms"], "2");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 25] = [
+const SETTINGS: [&str; 26] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -18,6 +18,7 @@ const SETTINGS: [&str; 25] = [
     "GUARANTEE",
     "HTTP",
     "INSTANCE_ID",
+    "INTERNAL_TOPICS",
     "LOG",
     "MAX_POLL_INTERVAL_MS",
     "MEMORY_BYTES",
@@ -34,8 +35,8 @@ const SETTINGS: [&str; 25] = [
     "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS",
     "ZONE",
 ];
-/// Whatever comes behind is somebody else's: settings of the Kafka client, and of the tests of millpond.
-const OPEN_ENDED: [&str; 2] = ["KAFKA_", "TEST_"];
+/// Whatever comes behind is somebody else's: settings of the Kafka client, of topics, and of the tests of millpond.
+const OPEN_ENDED: [&str; 3] = ["KAFKA_", "TEST_", "TOPIC_"];
 
 /// Warns of every variable `MILLPOND_*` that is no setting, and names the one that may be meant.
 pub fn warn_of_unknown_variables() {
