@@ -10,6 +10,7 @@
 mod application;
 mod control;
 mod error;
+mod internal_topics;
 mod leader_calls;
 mod metadata_topic;
 mod pulse;
@@ -38,9 +39,10 @@ use crate::{
         kafka::{KafkaLog, KafkaOptions},
     },
     metrics::Metrics,
+    processor::Handlers,
     query::{QueryOptions, Router, Serving},
     time::{Clock, SystemClock},
-    topology::Topology,
+    topology::{Resolved, Topology},
 };
 
 /// An application: a topology and how to run it.
@@ -51,6 +53,7 @@ pub struct App {
     log: Option<Arc<dyn Log>>,
     routes: Router,
     query: QueryOptions,
+    handlers: Handlers,
 }
 
 /// A running instance of an application.
@@ -72,7 +75,8 @@ impl App {
     /// An application that runs on Kafka as the configuration says.
     #[must_use]
     pub fn new(topology: Topology, config: Config) -> Self {
-        Self { topology, config, log: None, routes: Router::new(), query: QueryOptions::default() }
+        let (routes, query, handlers) = (Router::new(), QueryOptions::default(), Handlers::default());
+        Self { topology, config, log: None, routes, query, handlers }
     }
 
     /// Runs on this log instead of the Kafka that the configuration names.
@@ -86,6 +90,13 @@ impl App {
     #[must_use]
     pub fn with_routes(mut self, routes: Router) -> Self {
         self.routes = routes;
+        self
+    }
+
+    /// Decides by functions about records that fail. Where there is none for a stage, the configuration decides.
+    #[must_use]
+    pub fn with_handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
         self
     }
 
@@ -119,13 +130,15 @@ impl App {
     /// # Errors
     /// When a setting is wrong or the address is taken. What goes wrong later is told by [`Instance::failed`].
     pub async fn start(self) -> Result<Instance, AppError> {
-        let Self { topology, config, log, routes, query } = self;
+        let Self { topology, config, log, routes, query, handlers } = self;
         check(&config)?;
+        let handlers = handlers.configured(&config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Metrics::new()?;
         let application_id = config.application_id.clone().unwrap_or_else(|| topology.name().to_owned());
         check_name("the application id", &application_id)?;
         let resolved = Arc::new(topology.resolve(&application_id));
+        check_dead_letters(&handlers, &resolved)?;
         let instance_id = config.instance_id.clone();
         let status = Arc::new(Status::new(&instance_id.as_str().into()));
         let pulse = Pulse::new(Arc::clone(&clock), config.session_timeout, config.max_poll_interval);
@@ -162,6 +175,7 @@ impl App {
             .spawn(move || {
                 let result = connect(log, &config).and_then(|log| {
                     let replication_factor = config.replication_factor;
+                    let dead_letter_topic = handlers.dead_letter_topic().cloned();
                     let additional_retention_ms =
                         i64::try_from(config.window_changelog_additional_retention.as_millis()).unwrap_or(i64::MAX);
                     let application = Arc::new(Application {
@@ -169,9 +183,11 @@ impl App {
                         clock,
                         topology: resolved,
                         replication_factor,
+                        dead_letter_topic,
+                        overrides: config.internal_topics.clone(),
                         additional_retention_ms,
                     });
-                    Start { application, config, metrics, serving }.bring_up()?.run()
+                    Start { application, config, metrics, serving, handlers }.bring_up()?.run()
                 });
                 if let Err(error) = &result {
                     running.ended(&error.to_string());
@@ -223,6 +239,19 @@ fn check(config: &Config) -> Result<(), AppError> {
         return wrong("max_poll_interval", "must be longer than the session timeout");
     }
     Ok(())
+}
+
+/// Dead letters need a topic, and one that does not bring them back.
+fn check_dead_letters(handlers: &Handlers, topology: &Resolved) -> Result<(), AppError> {
+    let setting = "dead_letter_topic (MILLPOND_DEAD_LETTER_TOPIC)";
+    let wrong = |problem| Err(AppError::Setting { setting, problem });
+    match (handlers.dead_letter_topic(), handlers.wants_dead_letters().next()) {
+        (None, Some(stage)) => wrong(format!("is not set, but {stage} errors are to become dead letters")),
+        (Some(topic), _) if topology.sub_topologies.iter().any(|part| part.sources.contains(topic)) => {
+            wrong(format!("`{topic}` is read by the topology itself: a record that fails would come back for ever"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Ids become parts of topic names, transactional ids and URLs: they have the characters of a topic's name (`Topic.validate` in Kafka).

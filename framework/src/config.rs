@@ -3,10 +3,13 @@
 //! Every setting has an environment variable `MILLPOND_<NAME>`, so that one image runs everywhere; see [`Config::from_env`].
 
 mod memory;
+mod offset_reset;
+mod on_error;
+mod timestamps;
 
 use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-pub use self::memory::MemoryShares;
+pub use self::{memory::MemoryShares, offset_reset::OffsetReset, on_error::OnError, timestamps::Timestamps};
 
 /// What an instance is told from outside.
 #[derive(Debug, Clone)]
@@ -52,8 +55,32 @@ pub struct Config {
     pub max_poll_interval: Duration,
     /// How long a broker may leave a transaction open. Default 10 s. `MILLPOND_TRANSACTION_TIMEOUT_MS`.
     pub transaction_timeout: Duration,
+    /// What happens to a record that cannot be read. Default [`OnError::Fail`]. `MILLPOND_DESERIALIZATION_ERRORS` = `fail` | `continue` |
+    /// `dead-letter`.
+    pub deserialization_errors: OnError,
+    /// What happens to a record for which a function of the topology fails, or a row cannot be read or written. Default
+    /// [`OnError::Fail`]. `MILLPOND_PROCESSING_ERRORS` = `fail` | `continue` | `dead-letter` | `skip-node`.
+    pub processing_errors: OnError,
+    /// What happens to a record whose results cannot be written: they do not serialize, or the log refuses them. Default
+    /// [`OnError::Fail`]. `MILLPOND_PRODUCTION_ERRORS` = `fail` | `continue` | `dead-letter`.
+    pub production_errors: OnError,
+    /// Where dead letters go: a topic that exists. `MILLPOND_DEAD_LETTER_TOPIC`.
+    pub dead_letter_topic: Option<String>,
+    /// Which time records have whose source does not say. Default [`Timestamps::Record`]. `MILLPOND_TIMESTAMPS` = `record` |
+    /// `skip-invalid` | `partition-time` | `wall-clock`.
+    pub timestamps: Timestamps,
+    /// Where a task begins in a partition of an input topic for which the group has no position, or one that the log does not have any
+    /// more. Default, `None`: without a position at the earliest record; a position that is lost stops the task, since records may
+    /// be lost with it. `MILLPOND_OFFSET_RESET` = `earliest` | `latest` | `by-duration:<time>` (e.g. `by-duration:12h`) | `fail`.
+    pub offset_reset: Option<OffsetReset>,
     /// Replication factor of internal topics; `None` is the broker's default. `MILLPOND_REPLICATION_FACTOR`.
     pub replication_factor: Option<i32>,
+    /// Settings of changelogs and repartition topics by their Kafka names, in place of the framework's and the broker's: by the full name of
+    /// the topic, or by a pattern with one `*`; the more exact one counts. A topic that exists with another value is an error.
+    /// `cleanup.policy` and `message.timestamp.type` cannot be set. For all of them: `MILLPOND_TOPIC_<SETTING>`, where `_` stands for `.`:
+    /// `MILLPOND_TOPIC_MIN_INSYNC_REPLICAS=2`. For some: `MILLPOND_INTERNAL_TOPICS`, JSON:
+    /// `{"*-changelog": {"segment.ms": "600000"}}`.
+    pub internal_topics: BTreeMap<String, BTreeMap<String, String>>,
     /// How much longer than their stores the changelogs of windows keep records, for event time that is behind the brokers' clock: a
     /// record counts as old by its timestamp. Input of last year is aggregated safely only with more than a year. Default 1 day.
     /// `MILLPOND_WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS`.
@@ -109,7 +136,14 @@ impl Default for Config {
             session_timeout: Duration::from_secs(6),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
+            deserialization_errors: OnError::Fail,
+            processing_errors: OnError::Fail,
+            production_errors: OnError::Fail,
+            dead_letter_topic: None,
+            timestamps: Timestamps::Record,
+            offset_reset: None,
             replication_factor: None,
+            internal_topics: BTreeMap::new(),
             window_changelog_additional_retention: Duration::from_secs(24 * 3600),
             capacity: 1,
             zone: None,
@@ -171,14 +205,32 @@ impl Config {
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
             "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
             "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
+            "DESERIALIZATION_ERRORS" => self.deserialization_errors = on_error(variable, value)?,
+            "PROCESSING_ERRORS" => self.processing_errors = on_error(variable, value)?,
+            "PRODUCTION_ERRORS" => self.production_errors = on_error(variable, value)?,
+            "DEAD_LETTER_TOPIC" => self.dead_letter_topic = Some(value.into()),
+            "TIMESTAMPS" => self.timestamps = value.parse().map_err(|expected| error(variable, value, expected))?,
+            "OFFSET_RESET" => {
+                self.offset_reset = Some(value.parse().map_err(|expected| error(variable, value, expected))?);
+            }
             "REPLICATION_FACTOR" => self.replication_factor = Some(natural(variable, value)?),
+            "INTERNAL_TOPICS" => {
+                let given: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(value)
+                    .map_err(|_| error(variable, value, r#"JSON like {"*-changelog": {"segment.ms": "600000"}}"#))?;
+                for (pattern, settings) in given {
+                    self.internal_topics.entry(pattern).or_default().extend(settings);
+                }
+            }
             "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS" => {
                 self.window_changelog_additional_retention = millis(variable, value)?;
             }
             "CAPACITY" => self.capacity = natural(variable, value)?,
             "ZONE" => self.zone = Some(value.into()),
             _ => {
-                if let Some(name) = setting.strip_prefix("KAFKA_") {
+                if let Some(name) = setting.strip_prefix("TOPIC_") {
+                    let name = name.to_ascii_lowercase().replace('_', ".");
+                    self.internal_topics.entry("*".into()).or_default().insert(name, value.into());
+                } else if let Some(name) = setting.strip_prefix("KAFKA_") {
                     self.kafka.insert(name.to_ascii_lowercase().replace('_', "."), value.into());
                 }
             }
@@ -216,6 +268,10 @@ fn parse<T: FromStr>(variable: &str, value: &str, expected: &'static str) -> Res
     value.parse().map_err(|_| error(variable, value, expected))
 }
 
+fn on_error(variable: &str, value: &str) -> Result<OnError, ConfigError> {
+    value.parse().map_err(|expected| error(variable, value, expected))
+}
+
 fn natural<T: FromStr + Default + PartialEq>(variable: &str, value: &str) -> Result<T, ConfigError> {
     let number: T = parse(variable, value, "a whole number above 0")?;
     if number == T::default() || value.starts_with('-') {
@@ -243,6 +299,9 @@ mod tests {
             ("MILLPOND_HTTP", "127.0.0.1:81"),
             ("MILLPOND_GUARANTEE", "at-least-once"),
             ("MILLPOND_KAFKA_SASL_USERNAME", "me"),
+            ("MILLPOND_PROCESSING_ERRORS", "dead-letter"),
+            ("MILLPOND_TOPIC_SEGMENT_MS", "1"),
+            ("MILLPOND_INTERNAL_TOPICS", r#"{"*-changelog": {"segment.ms": "2"}}"#),
             ("HOME", "/"),
         ])
         .expect("all values are valid");
@@ -257,6 +316,9 @@ mod tests {
                 Ok(idle)
             );
         }
+        assert_eq!(config.processing_errors, OnError::DeadLetter);
+        assert_eq!(config.internal_topics["*"]["segment.ms"], "1");
+        assert_eq!(config.internal_topics["*-changelog"]["segment.ms"], "2");
     }
 
     #[test]

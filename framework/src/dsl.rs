@@ -16,6 +16,9 @@
 //! ```
 //!
 //! * Functions take references to key and value, and return what is new. They are `Send + Sync`: each task uses them.
+//! * Functions that may fail have a `try_` in their name, and return a `Result`. What happens to a record for which one fails is decided by
+//!   the configuration or by [`Handlers`](crate::processor::Handlers). One that panics stops the instance, and nothing of the record is
+//!   committed.
 //! * Nulls are in the types (see [`crate::serde`]): a stream whose keys or values may be null says so with `Option`. The rows of
 //!   tables are never null; a table read as a stream has `Option` values, where `None` says that the row was deleted.
 //! * Where an operation changes keys, the next one that needs a record to be where its key belongs sends the records through a
@@ -25,6 +28,8 @@
 
 mod builder;
 mod cogrouped;
+mod consumed;
+mod fallible;
 mod global_table;
 mod grouped;
 mod key;
@@ -39,6 +44,8 @@ mod tests;
 pub use self::{
     builder::{Topics, TopologyBuilder},
     cogrouped::{Cogrouped, WindowedCogrouped},
+    consumed::Consumed,
+    fallible::UserError,
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     key::KeyOf,

@@ -10,6 +10,7 @@ mod custom;
 mod dropped;
 mod error;
 mod globals;
+mod handlers;
 mod key_value_store;
 mod node;
 mod output;
@@ -23,8 +24,9 @@ pub use self::{
     context::Context,
     custom::{Origin, Processor, ProcessorContext, ProcessorResult},
     dropped::{DropReason, Dropped},
-    error::{ProcessError, RecordPart, Target},
+    error::{ProcessError, RecordPart, Stage, Target},
     globals::Globals,
+    handlers::{Failure, Handler, Handlers},
     key_value_store::{KeyValueRow, KeyValueStore},
     node::{Children, Node, Shared, Source},
     output::Output,
@@ -34,6 +36,10 @@ pub use self::{
     timed_store::{TimedEntry, TimedStore},
 };
 pub(crate) use self::{
+    context::Tolerance,
     custom::{Punctuated, user_error},
+    error::with_causes,
+    handlers::{Known, Verdict},
     punctuation::Schedules,
 };
+pub use crate::config::OnError;

@@ -5,6 +5,7 @@
 //! committed state) is in [`Hosted`].
 
 mod committer;
+mod failures;
 mod globals;
 mod hosted;
 mod outbox;
@@ -32,10 +33,10 @@ pub(crate) use self::{
     progress::{RestoreProgress, RestoreReading},
 };
 use crate::{
-    config::{Guarantee, MemoryShares},
+    config::{Guarantee, MemoryShares, OffsetReset, Timestamps},
     log::{Epoch, Group, Isolation, Log, TopicPartition},
     metrics::Metrics,
-    processor::Globals,
+    processor::{Globals, Handlers},
     state::{StateSettings, StoreId, TaskId},
     time::Clock,
     topology::{Resolved, SubTopology},
@@ -132,6 +133,10 @@ pub(crate) struct RuntimeSettings {
     pub(crate) max_task_idle: Option<Duration>,
     /// How much memory may be used for what.
     pub(crate) memory: MemoryShares,
+    /// Which time records have.
+    pub(crate) timestamps: Timestamps,
+    /// Where to begin without a position.
+    pub(crate) offset_reset: Option<OffsetReset>,
     /// How many worker threads.
     pub(crate) threads: usize,
 }
@@ -153,6 +158,8 @@ pub(crate) struct Shared {
     pub(crate) partitions: Arc<BTreeMap<Arc<str>, i32>>,
     /// The global tables.
     pub(crate) globals: Arc<Globals>,
+    /// Who decides about records that fail.
+    pub(crate) handlers: Handlers,
     /// Where stores live.
     pub(crate) state: StateSettings,
     /// The group this instance is a member of.

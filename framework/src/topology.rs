@@ -17,6 +17,7 @@ mod names;
 mod partitions;
 mod processors;
 mod resolved;
+mod source_options;
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,13 @@ pub use self::{
     processors::Processors,
     resolved::{GlobalTable, Resolved, StoreLocation, SubTopology},
 };
-pub(crate) use self::{factory::Factory, global::check_by, instantiate::Instantiation};
+pub(crate) use self::{
+    factory::Factory,
+    global::check_by,
+    instantiate::Instantiation,
+    processors::Processed,
+    source_options::{SourceOptions, Timing},
+};
 
 /// A finished topology. Cheap to clone; the clones are one.
 #[derive(Clone)]

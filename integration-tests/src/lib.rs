@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod dashboards;
 pub mod faults;
+pub mod in_process;
 pub mod job;
 pub mod ledger;
 pub mod log_conformance;

@@ -73,6 +73,7 @@ macro_rules! log_conformance {
             reading::the_end_is_told_whenever_it_is_reached
             reading::the_end_lies_behind_transaction_markers
             reading::a_position_that_does_not_exist_is_told
+            reading::a_time_is_found
             reading::a_paused_partition_stands_still
             reading::an_unassigned_partition_brings_nothing
             reading::an_assigned_partition_can_be_moved

@@ -5,6 +5,7 @@
 mod aggregate;
 mod cogroup;
 mod emit_on_close;
+mod errors;
 mod processor;
 mod session_windows;
 mod sliding_windows;
@@ -15,6 +16,7 @@ mod suppress;
 mod table;
 mod table_table_join;
 mod text;
+mod time;
 mod time_windows;
 
 use std::time::Duration;
@@ -39,6 +41,7 @@ pub fn all() -> impl Iterator<Item = Case> {
     let families: [(_, Cases); _] = [
         ("aggregate", aggregate::ALL),
         ("cogroup", cogroup::ALL),
+        ("errors", errors::ALL),
         ("emit_on_close", emit_on_close::ALL),
         ("session_windows", session_windows::ALL),
         ("sliding_windows", sliding_windows::ALL),
@@ -49,6 +52,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("suppress", suppress::ALL),
         ("table", table::ALL),
         ("table_table_join", table_table_join::ALL),
+        ("time", time::ALL),
         ("time_windows", time_windows::ALL),
     ];
     families

@@ -44,6 +44,16 @@ fn processors() {
 }
 
 #[test]
+fn records_that_fail() {
+    replay("errors");
+}
+
+#[test]
+fn the_time_of_records() {
+    replay("time");
+}
+
+#[test]
 fn tables() {
     replay("table");
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::topics::{self, TopicsError};
+use super::{
+    internal_topics::{self, Overrides},
+    topics::{self, TopicsError},
+};
 use crate::{
     cluster::PlanTask,
     log::{Log, NewTopic},
@@ -18,6 +21,10 @@ pub(super) struct Application {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) topology: Arc<Resolved>,
     pub(super) replication_factor: Option<i32>,
+    /// Settings of internal topics that the configuration changes.
+    pub(super) overrides: Overrides,
+    /// Where dead letters go.
+    pub(super) dead_letter_topic: Option<Arc<str>>,
     /// How much longer than their stores the changelogs of windows keep records, in ms.
     pub(super) additional_retention_ms: i64,
 }
@@ -59,7 +66,8 @@ impl Application {
     pub(super) fn prepare(&self) -> Result<Topics, PrepareError> {
         let mut admin = self.log.admin().map_err(TopicsError::from)?;
         let external = self.topology.external_topics();
-        let counts = topics::existing(&mut *admin, external.iter().map(|topic| &**topic))?;
+        let dead_letters = self.dead_letter_topic.iter().filter(|topic| !external.contains(topic));
+        let counts = topics::existing(&mut *admin, external.iter().chain(dead_letters).map(|topic| &**topic))?;
         let partitions = self.topology.partitions(&counts)?;
         let mut wanted: Vec<NewTopic> = partitions
             .internal_topics()
@@ -69,10 +77,11 @@ impl Application {
                 self.internal(topic.name.to_string(), topic.partitions, config)
             })
             .collect();
+        let asked = internal_topics::change(&mut wanted, &self.overrides)?;
         let compacted = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
         wanted.push(self.internal(self.metadata_topic(), 1, compacted));
         wanted.push(self.internal(self.coordination_topic(), 1, BTreeMap::new()));
-        topics::ensure(&mut *admin, &wanted, &*self.clock)?;
+        topics::ensure(&mut *admin, &wanted, &asked, &*self.clock)?;
         Ok(Topics::new(counts, &partitions))
     }
 

@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Guarantee, MemoryShares},
     log::MembershipOptions,
     metrics::Metrics,
-    processor::Globals,
+    processor::{Globals, Handlers},
     runtime::{GlobalsThread, RuntimeSettings, Shared, Workers},
     state::{MemoryBudget, StateDir, StateSettings, TaskStores},
 };
@@ -29,6 +29,7 @@ pub(super) struct Start {
     pub(super) config: Config,
     pub(super) metrics: Metrics,
     pub(super) serving: Arc<InstanceServing>,
+    pub(super) handlers: Handlers,
 }
 
 // === impl Start ===
@@ -36,7 +37,7 @@ pub(super) struct Start {
 impl Start {
     /// Brings the instance up to the point where it has joined the group.
     pub(super) fn bring_up(self) -> Result<Control, AppError> {
-        let Self { application, config, metrics, serving } = self;
+        let Self { application, config, metrics, serving, handlers } = self;
         let (status, pulse) = (Arc::clone(&serving.status), Arc::clone(&serving.pulse));
         let log = Arc::clone(&application.log);
         let clock = Arc::clone(&application.clock);
@@ -83,6 +84,7 @@ impl Start {
             topology: Arc::clone(&topology),
             partitions,
             globals: Arc::new(Globals::new(view)),
+            handlers,
             state,
             group: membership.group(),
             hosted: Arc::clone(&serving.hosted),
@@ -158,6 +160,8 @@ fn settings(config: &Config) -> RuntimeSettings {
         transaction_timeout: config.transaction_timeout,
         max_task_idle: config.max_task_idle,
         memory: shares(config),
+        timestamps: config.timestamps,
+        offset_reset: config.offset_reset,
         threads: config.threads,
     }
 }

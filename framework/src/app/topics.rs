@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use super::internal_topics::Asked;
 use crate::{
     log::{Admin, LogError, NewTopic},
     time::Clock,
@@ -17,9 +18,29 @@ pub enum TopicsError {
     /// The log refused or could not be reached.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Topics of the user's that the topology names do not exist.
-    #[error("the topology uses topics that do not exist: {}; create them, or correct their names", .0.join(", "))]
+    /// Topics of the user's that the topology or the settings name do not exist.
+    #[error("the application uses topics that do not exist: {}; create them, or correct their names", .0.join(", "))]
     Missing(Vec<String>),
+    /// The configuration sets what the framework relies on.
+    #[error("`internal_topics` sets {setting} for `{pattern}`, which `{topic}` is like: {problem}")]
+    Setting {
+        /// The pattern of names.
+        pattern: String,
+        /// A topic that is like it.
+        topic: String,
+        /// The setting and its value.
+        setting: String,
+        /// Why it cannot be.
+        problem: String,
+    },
+    /// The configuration has settings for internal topics that there are not.
+    #[error("`internal_topics` has settings for `{pattern}`, and no internal topic is like that; there are: {}", .there.join(", "))]
+    NoneLike {
+        /// The pattern of names.
+        pattern: String,
+        /// The internal topics.
+        there: Vec<String>,
+    },
     /// Internal topics exist with settings that do not fit.
     #[error("internal topics exist with settings that do not fit this topology: {}; \
         if their content is not needed any more delete them, else start the topology they belong to", list(.0))]
@@ -65,7 +86,12 @@ pub(crate) fn existing<'a>(
 }
 
 /// Creates the topics that do not exist, and checks those that do.
-pub(crate) fn ensure(admin: &mut dyn Admin, wanted: &[NewTopic], clock: &dyn Clock) -> Result<(), TopicsError> {
+pub(crate) fn ensure(
+    admin: &mut dyn Admin,
+    wanted: &[NewTopic],
+    asked: &Asked,
+    clock: &dyn Clock,
+) -> Result<(), TopicsError> {
     let names: Vec<&str> = wanted.iter().map(|topic| topic.name.as_str()).collect();
     let there = admin.topics(&names)?;
     let new: Vec<NewTopic> =
@@ -91,16 +117,16 @@ pub(crate) fn ensure(admin: &mut dyn Admin, wanted: &[NewTopic], clock: &dyn Clo
     for topic in wanted {
         let partitions = found.iter().find(|found| found.name == topic.name).map_or(0, |found| found.partitions);
         let config = admin.topic_config(&topic.name)?;
-        wrong.extend(mismatches(topic, partitions, &config));
+        wrong.extend(mismatches(topic, partitions, &config, asked));
     }
     if wrong.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(wrong)) }
 }
 
 /// For how long a compacted topic has to remember that a key was deleted: a day, which is also Kafka's default.
-const DELETE_RETENTION_MS: i64 = 86_400_000;
+pub(super) const DELETE_RETENTION_MS: i64 = 86_400_000;
 
 /// What differs between a topic as it should be and as it is. Only settings that were asked for count.
-fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, String>) -> Vec<Mismatch> {
+fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, String>, asked: &Asked) -> Vec<Mismatch> {
     let differ = |setting: &str, expected: &str, found: &str| Mismatch {
         topic: wanted.name.clone(),
         setting: setting.into(),
@@ -119,8 +145,10 @@ fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, Stri
         wrong.push(differ("delete.retention.ms", &format!("{DELETE_RETENTION_MS} or more"), found));
     }
     for (setting, expected) in &wanted.config {
-        // Sizes and times may be tuned by the operator; how records are cleaned up and stamped may not.
-        if !matches!(setting.as_str(), "cleanup.policy" | "message.timestamp.type") {
+        // Sizes and times may be tuned by the operator, unless the configuration asks for them; how records are cleaned up and stamped
+        // may not.
+        let is_asked = asked.get(&wanted.name).is_some_and(|settings| settings.contains(setting));
+        if !is_asked && !matches!(setting.as_str(), "cleanup.policy" | "message.timestamp.type") {
             continue;
         }
         let found = config.get(setting).map_or("", String::as_str);
@@ -155,7 +183,10 @@ mod tests {
     #[test]
     fn an_order_or_a_tuned_size_is_no_mismatch() {
         let config = [("cleanup.policy", "delete,compact"), ("segment.bytes", "2")];
-        assert_eq!(mismatches(&topic(), 6, &config.map(|(n, v)| (n.to_owned(), v.to_owned())).into()), []);
+        assert_eq!(
+            mismatches(&topic(), 6, &config.map(|(n, v)| (n.to_owned(), v.to_owned())).into(), &Asked::new()),
+            []
+        );
     }
 
     #[test]
@@ -164,14 +195,14 @@ mod tests {
             let settings = [("cleanup.policy", "compact,delete"), ("delete.retention.ms", ms)];
             settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
         };
-        assert_eq!(mismatches(&topic(), 6, &config("86400000")), []);
-        assert_eq!(mismatches(&topic(), 6, &config("3600000"))[0].setting, "delete.retention.ms");
+        assert_eq!(mismatches(&topic(), 6, &config("86400000"), &Asked::new()), []);
+        assert_eq!(mismatches(&topic(), 6, &config("3600000"), &Asked::new())[0].setting, "delete.retention.ms");
     }
 
     #[test]
     fn a_mismatch_names_topic_setting_and_both_values() {
         let config = [("cleanup.policy".to_owned(), "delete".to_owned())].into();
-        let error = TopicsError::Mismatch(mismatches(&topic(), 4, &config)).to_string();
+        let error = TopicsError::Mismatch(mismatches(&topic(), 4, &config, &Asked::new())).to_string();
         assert!(error.contains("`app-store-changelog` has partitions=4, expected 6"), "{error}");
         assert!(error.contains("cleanup.policy=delete, expected compact,delete"), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-use super::{GlobalTable, Store, Stream, Table, global_table, stream, table};
+use super::{Consumed, GlobalTable, Store, Stream, Table, global_table, stream, table};
 use crate::{
     serde::{Data, Serdes},
     topology::{
@@ -38,15 +38,20 @@ impl Topology {
 impl TopologyBuilder {
     /// Reads a topic, or several as one, as a stream: each record stands for itself.
     ///
-    /// A null where the type has none counts as a record that cannot be read.
-    pub fn stream<K: Data, V: Data>(&self, topics: impl Topics, serdes: Serdes<K, V>) -> Stream<'_, K, V> {
-        stream::source(&self.graph, topics.names().into_iter().map(TopicRef::External).collect(), serdes)
+    /// A null where the type has none counts as a record that cannot be read. Other than by serdes alone, `consumed` may say more about
+    /// how the topics are read: see [`Consumed`].
+    pub fn stream<K: Data, V: Data>(
+        &self,
+        topics: impl Topics,
+        consumed: impl Into<Consumed<K, V>>,
+    ) -> Stream<'_, K, V> {
+        stream::source(&self.graph, topics.names().into_iter().map(TopicRef::External).collect(), consumed.into())
     }
 
     /// Reads a topic as a table: a record replaces the row of its key, a null value deletes it. Records without a key
     /// are left out.
-    pub fn table<K: Data, V: Data>(&self, topic: &str, serdes: Serdes<K, V>) -> Table<'_, K, V> {
-        table::source(&self.graph, topic, serdes)
+    pub fn table<K: Data, V: Data>(&self, topic: &str, consumed: impl Into<Consumed<K, V>>) -> Table<'_, K, V> {
+        table::source(&self.graph, topic, consumed.into())
     }
 
     /// Reads a topic as a table that every instance has whole, whatever its partitions. Tasks start when it is caught up.

@@ -14,7 +14,7 @@ mod repartition;
 mod sink;
 mod source;
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 pub use self::process::{Store, Stores};
 pub(super) use self::{
@@ -73,6 +73,18 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
         make: impl Fn(Children<L, W>) -> N + Send + Sync + 'static,
     ) -> Stream<'t, L, W> {
         let factory = Factory::node::<K, V, N>(move |task, id| make(task.children(id)));
+        let node = self.graph.borrow_mut().add(GraphNode::operator(operator, vec![self.node], factory));
+        Stream { graph: self.graph, node, serdes, rekeyed: self.rekeyed }
+    }
+
+    /// [`Stream::attach`] for a node whose function may fail, which is told by the node's name.
+    fn attach_named<L: Data, W: Data, N: Node<K, V> + 'static>(
+        &self,
+        operator: &'static str,
+        serdes: Serdes<L, W>,
+        make: impl Fn(Arc<str>, Children<L, W>) -> N + Send + Sync + 'static,
+    ) -> Stream<'t, L, W> {
+        let factory = Factory::node::<K, V, N>(move |task, id| make(task.name(id), task.children(id)));
         let node = self.graph.borrow_mut().add(GraphNode::operator(operator, vec![self.node], factory));
         Stream { graph: self.graph, node, serdes, rekeyed: self.rekeyed }
     }

@@ -135,6 +135,9 @@ pub trait Reader: Send + fmt::Debug {
     /// The offset after the last record this reader's isolation may see (read committed: the last stable
     /// offset), asked from the log.
     fn end_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError>;
+    /// The offset of the first record with this timestamp (ms since the epoch) or a later one, asked from the log; `None` when there is
+    /// none. It may be that of a record that this reader's isolation hides.
+    fn offset_for_time(&mut self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError>;
 }
 
 // === Writing ===

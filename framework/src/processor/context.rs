@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
-use super::{DropReason, Dropped, Globals, Output, ProcessError};
+use super::{DropReason, Dropped, Globals, Handlers, Output, ProcessError, Stage};
 use crate::{
     log::{Headers, RecordRef},
     state::{TaskId, TaskStores},
@@ -22,6 +22,28 @@ pub struct Context {
     dropped: Dropped,
     /// Whether anything was sent since the last commit.
     has_sent: bool,
+    tolerates: Tolerance,
+}
+
+/// Whose failures leave the failing node out, and not the whole record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tolerance {
+    /// Those of nodes.
+    pub(crate) processing: bool,
+    /// Those of writing what came out.
+    pub(crate) production: bool,
+}
+
+// === impl Tolerance ===
+
+impl Tolerance {
+    /// What is tolerated of all records.
+    pub(crate) fn of(handlers: &Handlers) -> Self {
+        Self {
+            processing: handlers.skips_nodes(Stage::Processing),
+            production: handlers.skips_nodes(Stage::Production),
+        }
+    }
 }
 
 // === impl Context ===
@@ -49,6 +71,7 @@ impl Context {
             emit_interval_ms: Self::EMIT_INTERVAL_MS,
             dropped: Dropped::default(),
             has_sent: false,
+            tolerates: Tolerance::default(),
         }
     }
 
@@ -167,6 +190,34 @@ impl Context {
             self.topic = Arc::from("");
         }
         self.offset = -1;
+    }
+
+    /// Takes the counts of records that were left out back to what they were before a record.
+    pub(crate) fn restore_dropped(&mut self, dropped: Dropped) {
+        self.dropped = dropped;
+    }
+
+    /// Whose failures leave the failing node out from now on; gives what it was before.
+    pub(crate) fn tolerate(&mut self, tolerance: Tolerance) -> Tolerance {
+        std::mem::replace(&mut self.tolerates, tolerance)
+    }
+
+    /// A node failed: the nodes beside it go on if that is tolerated.
+    #[cold]
+    pub(super) fn node_failed(&mut self, error: ProcessError) -> Result<(), ProcessError> {
+        let (stage, tolerated) = match error.stage() {
+            Some(stage @ Stage::Processing) => (stage, self.tolerates.processing),
+            Some(stage @ Stage::Production) => (stage, self.tolerates.production),
+            Some(Stage::Deserialization) | None => return Err(error),
+        };
+        if !tolerated {
+            return Err(error);
+        }
+        let (task, topic, offset) = (self.task, &self.topic, self.offset);
+        let error = super::with_causes(&error);
+        tracing::warn!(%task, %topic, offset, %stage, error, "a node failed and is left out for this record");
+        self.drop_record(stage.into());
+        Ok(())
     }
 
     /// Takes over the position and time of the next source record.

@@ -166,6 +166,6 @@ impl<K, V> fmt::Debug for ProcessorContext<'_, K, V> {
 pub(crate) fn user_error(node: &Arc<str>, source: Box<dyn Error + Send + Sync>) -> ProcessError {
     match source.downcast::<ProcessError>() {
         Ok(error) => *error,
-        Err(source) => ProcessError::User { node: Arc::clone(node), source },
+        Err(source) => ProcessError::User { node: Arc::clone(node), class: "Processor", source },
     }
 }

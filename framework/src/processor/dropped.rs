@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Stage;
+
 /// Why an operator left a record out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -14,6 +16,14 @@ pub enum DropReason {
     Late,
     /// A result is older than anything that its store still has.
     Expired,
+    /// It has no valid time.
+    InvalidTimestamp,
+    /// It could not be read, and the handler said to go on.
+    DeserializationError,
+    /// It could not be processed, and the handler said to go on.
+    ProcessingError,
+    /// What came of it could not be written, and the handler said to go on.
+    ProductionError,
 }
 
 /// How many records a task left out since it was started, by reason.
@@ -24,7 +34,16 @@ pub struct Dropped([u64; DropReason::ALL.len()]);
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 4] = [Self::NullKey, Self::NullValue, Self::Late, Self::Expired];
+    pub const ALL: [Self; 8] = [
+        Self::NullKey,
+        Self::NullValue,
+        Self::Late,
+        Self::Expired,
+        Self::InvalidTimestamp,
+        Self::DeserializationError,
+        Self::ProcessingError,
+        Self::ProductionError,
+    ];
 
     /// The reason as the value of a metric's label.
     #[must_use]
@@ -34,6 +53,20 @@ impl DropReason {
             Self::NullValue => "null_value",
             Self::Late => "late",
             Self::Expired => "expired",
+            Self::InvalidTimestamp => "invalid_timestamp",
+            Self::DeserializationError => "deserialization_error",
+            Self::ProcessingError => "processing_error",
+            Self::ProductionError => "production_error",
+        }
+    }
+}
+
+impl From<Stage> for DropReason {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Deserialization => Self::DeserializationError,
+            Stage::Processing => Self::ProcessingError,
+            Stage::Production => Self::ProductionError,
         }
     }
 }

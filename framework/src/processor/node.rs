@@ -1,6 +1,6 @@
 //! Nodes and how they are connected.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
 use super::{Context, ProcessError, Record};
 use crate::log::{Headers, RecordRef};
@@ -23,6 +23,10 @@ pub trait Source {
     ///
     /// [`ProcessError::Deserialization`].
     fn check(&self, ctx: &Context, record: &RecordRef<'_>) -> Result<(), ProcessError>;
+
+    /// The time that the source's own function gives to a record of this topic, in a partition of this time; asked only of sources
+    /// that have one. `None` when the record cannot be read.
+    fn extract(&mut self, in_partition: (&Arc<str>, i64), record: &RecordRef<'_>, headers: &Headers) -> Option<i64>;
 
     /// Reads a record and processes it. Its position is in `ctx`.
     ///
@@ -57,7 +61,7 @@ impl<K, V> Children<K, V> {
     ///
     /// # Errors
     ///
-    /// The first error of a child.
+    /// The first error of a child, unless failing nodes are to be left out.
     #[inline]
     pub fn forward(&mut self, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError>
     where
@@ -66,9 +70,9 @@ impl<K, V> Children<K, V> {
     {
         let Some((last, others)) = self.0.split_last_mut() else { return Ok(()) };
         for child in others {
-            child.push(ctx, record.clone())?;
+            child.push(ctx, record.clone()).or_else(|error| ctx.node_failed(error))?;
         }
-        last.push(ctx, record)
+        last.push(ctx, record).or_else(|error| ctx.node_failed(error))
     }
 }
 

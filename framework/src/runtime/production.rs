@@ -134,6 +134,14 @@ impl Production {
         self.outbox.drain(|record| client.append(record))
     }
 
+    /// Why the transaction must be aborted: the record that was refused, if there was one.
+    pub(crate) fn cause(&mut self, error: LogError) -> LogError {
+        match self.client.as_mut().map(|client| client.flush(self.timeout)) {
+            Some(Err(cause @ LogError::RecordRefused { .. })) => cause,
+            _ => error,
+        }
+    }
+
     /// Takes back what was appended since the last commit, where that is possible (exactly once).
     pub(crate) fn abort(&mut self) -> Result<(), LogError> {
         self.outbox.clear();
@@ -190,6 +198,13 @@ impl Client {
                 producer.append(record)
             }
             Self::AtLeastOnce { producer } => producer.append(record),
+        }
+    }
+
+    fn flush(&mut self, timeout: Duration) -> Result<(), LogError> {
+        match self {
+            Self::ExactlyOnce { producer, .. } => producer.flush(timeout),
+            Self::AtLeastOnce { producer } => producer.flush(timeout),
         }
     }
 

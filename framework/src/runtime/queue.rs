@@ -20,6 +20,10 @@ pub(crate) struct Queue {
     fetched: i64,
     /// Where the log ended when the reader last reached its end, if nothing was fetched since.
     end: Option<i64>,
+    /// The time of the first record, where that is not its timestamp.
+    head_time_ms: Option<i64>,
+    /// The largest time of a record that was taken out; -1 before the first.
+    time_ms: i64,
     /// Whether fetching is paused for back-pressure.
     pub(crate) paused: bool,
 }
@@ -118,6 +122,8 @@ impl Queue {
             position,
             fetched: position,
             end: None,
+            head_time_ms: None,
+            time_ms: -1,
             paused: false,
         }
     }
@@ -170,16 +176,34 @@ impl Queue {
         }
     }
 
-    fn head_timestamp(&self) -> Option<i64> {
-        self.batches.front().and_then(|batch| batch.get(self.cursor)).map(|record| record.timestamp_ms)
+    /// Gives the first record a time by a function of the partition time, the record and its headers, if it has none yet.
+    pub(crate) fn time_head(&mut self, time_of: impl FnOnce(i64, &RecordRef<'_>, &Headers) -> i64) {
+        if self.head_time_ms.is_none()
+            && let Some(batch) = self.batches.front()
+            && let Some(record) = batch.get(self.cursor)
+        {
+            self.head_time_ms = Some(time_of(self.time_ms, &record, &batch.headers(self.cursor)));
+        }
     }
 
-    /// Takes the first record out, for the time of `process`.
-    pub(crate) fn take<R>(&mut self, process: impl FnOnce(RecordRef<'_>, Headers) -> R) -> Option<R> {
+    fn head_timestamp(&self) -> Option<i64> {
+        let head = self.batches.front().and_then(|batch| batch.get(self.cursor))?;
+        Some(self.head_time_ms.unwrap_or(head.timestamp_ms))
+    }
+
+    /// The offset of the first record.
+    pub(crate) fn head_offset(&self) -> Option<i64> {
+        self.batches.front().and_then(|batch| batch.get(self.cursor)).map(|record| record.offset)
+    }
+
+    /// Takes the first record out, for the time of `process`, which gets the record, its time and its headers.
+    pub(crate) fn take<R>(&mut self, process: impl FnOnce(RecordRef<'_>, i64, Headers) -> R) -> Option<R> {
         let batch = self.batches.front()?;
         let record = batch.get(self.cursor)?;
         let next = record.offset + 1;
-        let result = process(record, batch.headers(self.cursor));
+        let time_ms = self.head_time_ms.take().unwrap_or(record.timestamp_ms);
+        self.time_ms = self.time_ms.max(time_ms);
+        let result = process(record, time_ms, batch.headers(self.cursor));
         self.cursor += 1;
         self.len -= 1;
         self.position = next;
@@ -216,7 +240,7 @@ mod tests {
         let mut queues = [queue(&[5, 1]), queue(&[3, 5])];
         let mut order = Vec::new();
         while let Choice::Process(index) | Choice::Alone(index) = choose(&queues) {
-            order.push((index, queues[index].take(|record, _| record.timestamp_ms).expect("it was chosen")));
+            order.push((index, queues[index].take(|_, time_ms, _| time_ms).expect("it was chosen")));
             queues.iter_mut().for_each(|queue| queue.reached_end(2));
         }
         assert_eq!(order, [(1, 3), (0, 5), (0, 1), (1, 5)]);
@@ -228,7 +252,7 @@ mod tests {
         assert_eq!(choose(&queues), Choice::Wait);
         queues[1].reached_end(0);
         assert_eq!(choose(&queues), Choice::Alone(0));
-        queues[0].take(|_, _| ());
+        queues[0].take(|_, _, _| ());
         assert_eq!(choose(&queues), Choice::Idle);
     }
 
@@ -238,13 +262,13 @@ mod tests {
         let mut queues = [queue(&[5, 6, 7]), queue(&[1])];
         let mut patience = Patience::new(Some(Duration::from_secs(10)));
         assert_eq!(patience.choose(&queues, at(0)), Some(1));
-        queues[1].take(|_, _| ());
+        queues[1].take(|_, _, _| ());
         assert_eq!(patience.choose(&queues, at(1)), None, "more may be on the log");
         queues[1].reached_end(1);
         assert_eq!(patience.choose(&queues, at(2)), None);
         assert_eq!(patience.choose(&queues, at(11)), None);
         assert_eq!(patience.choose(&queues, at(12)), Some(0));
-        queues[0].take(|_, _| ());
+        queues[0].take(|_, _, _| ());
         assert_eq!(patience.choose(&queues, at(12)), Some(0), "until the others have records again");
 
         let mut queues = [queue(&[5]), queue(&[])];
@@ -267,9 +291,9 @@ mod tests {
     fn an_idle_position_goes_behind_transaction_markers() {
         let mut queue = queue(&[1, 2]);
         queue.reached_end(5);
-        queue.take(|_, _| ());
+        queue.take(|_, _, _| ());
         assert_eq!(queue.position(), 1);
-        queue.take(|_, _| ());
+        queue.take(|_, _, _| ());
         assert_eq!(queue.position(), 5);
     }
 }

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
+    failures::{Halt, Judging},
     production::Production,
     queue::{Patience, Queue},
 };
@@ -12,7 +13,7 @@ use crate::{
     processor::{Context, DropReason, Dropped, ProcessError, PunctuationKind},
     state::{CommitPoint, Dirty, StoreId, TaskId},
     time::Clock,
-    topology::{Processors, SubTopology},
+    topology::{Processed, Processors, SubTopology},
 };
 
 /// A task that processes records.
@@ -21,6 +22,8 @@ pub(crate) struct Task {
     id: TaskId,
     sub_topology: Arc<SubTopology>,
     processors: Processors,
+    /// Whether the time of records is asked of the processors.
+    asks_time: bool,
     context: Context,
     /// The partitions this task reads, and the index of their topic among the sub-topology's sources.
     queues: Vec<Queue>,
@@ -32,6 +35,11 @@ pub(crate) struct Task {
     /// Records left out that are in the metric already.
     dropped: Dropped,
     patience: Patience,
+    /// Records processed since the last commit, and how many of them are in the commit in flight.
+    uncommitted: u64,
+    in_flight: u64,
+    /// Queue and offset of the last record processed.
+    last: (usize, i64),
 }
 
 /// A partition that a task reads.
@@ -54,6 +62,8 @@ pub(crate) struct Ran {
     pub(crate) records: u64,
     /// Whether records are left that can be processed at once.
     pub(crate) more: bool,
+    /// Whether a commit is wanted now: a record that failed was dealt with, or there is no room for more.
+    pub(crate) wants_commit: bool,
 }
 
 // === impl Task ===
@@ -71,8 +81,22 @@ impl Task {
         let committed = inputs.iter().map(|input| input.is_committed.then_some(input.position)).collect();
         let sources = inputs.iter().map(|input| input.source).collect();
         let queues = inputs.into_iter().map(|input| Queue::new(input.partition, input.position)).collect();
-        let (frozen, dropped, patience) = (Vec::new(), Dropped::default(), Patience::new(max_task_idle));
-        Self { id, sub_topology, processors, context, queues, sources, committed, frozen, dropped, patience }
+        Self {
+            id,
+            sub_topology,
+            asks_time: !processors.keeps_time(),
+            processors,
+            context,
+            queues,
+            sources,
+            committed,
+            frozen: Vec::new(),
+            dropped: Dropped::default(),
+            patience: Patience::new(max_task_idle),
+            uncommitted: 0,
+            in_flight: 0,
+            last: (0, -1),
+        }
     }
 
     pub(crate) fn queues(&self) -> &[Queue] {
@@ -88,24 +112,73 @@ impl Task {
     }
 
     /// Processes records, smallest timestamp first, until none is at hand or the turn is over.
-    pub(crate) fn run(&mut self, clock: &dyn Clock) -> Result<Ran, ProcessError> {
+    pub(crate) fn run(&mut self, clock: &dyn Clock, judging: Judging<'_>) -> Result<Ran, Halt> {
         self.context.set_wall_clock_ms(clock.now_ms());
         self.processors.punctuate(&mut self.context, PunctuationKind::WallClock)?;
         let until = clock.monotonic() + TURN;
-        let mut records = 0;
-        loop {
-            let Some(index) = self.patience.choose(&self.queues, || clock.monotonic()) else {
-                return Ok(Ran { records, more: false });
-            };
-            let (processors, context, source) = (&mut self.processors, &mut self.context, self.sources[index]);
-            self.queues[index]
-                .take(|record, headers| processors.process(context, source, record, headers))
-                .expect("the chosen queue has a record")?;
-            records += 1;
-            if records % RECORDS_PER_LOOK == 0 && clock.monotonic() >= until {
-                return Ok(Ran { records, more: true });
+        let mut ran = Ran::default();
+        while ran.records < judging.room {
+            if self.asks_time {
+                self.time_heads();
+            }
+            let Some(index) = self.patience.choose(&self.queues, || clock.monotonic()) else { return Ok(ran) };
+            match self.process(index, judging)? {
+                Processed::Done => {}
+                Processed::Settled => ran.wants_commit = true,
+                Processed::Again(verdict) => {
+                    let partition = self.queues[index].partition().clone();
+                    return Err(Halt::Judged { partition, offset: self.last.1, verdict });
+                }
+            }
+            ran.records += 1;
+            if ran.records % RECORDS_PER_LOOK == 0 && clock.monotonic() >= until {
+                ran.more = true;
+                return Ok(ran);
             }
         }
+        ran.wants_commit = true;
+        Ok(ran)
+    }
+
+    /// Gives the first record of each queue its time.
+    fn time_heads(&mut self) {
+        let Self { queues, sources, processors, context, .. } = self;
+        for (queue, source) in queues.iter_mut().zip(sources) {
+            queue.time_head(|time_ms, record, headers| processors.time_of(context, *source, time_ms, record, headers));
+        }
+    }
+
+    /// Processes the first record of a queue.
+    #[inline]
+    fn process(&mut self, index: usize, judging: Judging<'_>) -> Result<Processed, ProcessError> {
+        let Self { processors, context, sources, queues, last, .. } = self;
+        let Judging { handlers, known, .. } = judging;
+        let (queue, source) = (&mut queues[index], sources[index]);
+        // What is known is looked up before the queue lends out the record.
+        let known = known.and_then(|known| known.find(queue.partition(), queue.head_offset()?));
+        let processed = queue
+            .take(|record, time_ms, headers| {
+                *last = (index, record.offset);
+                processors.process_or_judge(context, handlers, known, source, record, time_ms, headers)
+            })
+            .expect("the chosen queue has a record")?;
+        self.uncommitted += 1;
+        Ok(processed)
+    }
+
+    /// How many records were processed since the last commit.
+    pub(crate) fn uncommitted_records(&self) -> u64 {
+        self.uncommitted
+    }
+
+    /// The last record processed: partition and offset.
+    pub(crate) fn last_record(&self) -> (&TopicPartition, i64) {
+        (self.queues[self.last.0].partition(), self.last.1)
+    }
+
+    /// The position of a partition as last committed.
+    pub(crate) fn committed_position(&self, partition: &TopicPartition) -> Option<i64> {
+        self.queues.iter().zip(&self.committed).find(|(queue, _)| queue.partition() == partition)?.1.as_ref().copied()
     }
 
     /// Whether everything on the log was processed.
@@ -138,6 +211,7 @@ impl Task {
     /// now on belongs to the next one.
     pub(crate) fn freeze(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {
         self.context.forget_sent();
+        self.in_flight = self.uncommitted;
         self.frozen.clear();
         self.frozen.extend(self.queues.iter().map(Queue::position));
         let (specs, partition) = (&self.sub_topology.stores, self.id.partition);
@@ -177,6 +251,7 @@ impl Task {
         for (committed, position) in self.committed.iter_mut().zip(&self.frozen) {
             *committed = Some(*position);
         }
+        self.uncommitted -= std::mem::take(&mut self.in_flight);
         Ok(())
     }
 

@@ -1,8 +1,10 @@
 //! A worker thread: it owns its tasks, reads for them, runs them, commits them.
 
 mod committing;
+mod failures;
 mod processing;
 mod recovery;
+mod resets;
 mod restoring;
 mod tasks;
 
@@ -18,16 +20,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use self::{
     committing::{InFlight, RENEW_POSITIONS},
+    failures::Hunt,
     recovery::Trouble,
+    resets::Resets,
 };
 use super::{
     Command, Report, Shared,
+    failures::Failures,
     production::Production,
     restore::Restore,
     task::{IDLE_WAIT, Task},
 };
 use crate::{
     log::{Epoch, Isolation, LogError, Reader, TopicPartition},
+    processor::with_causes,
     state::{TaskId, TaskStores},
 };
 
@@ -59,6 +65,12 @@ pub(crate) struct Worker {
     next_run: Duration,
     /// Tasks among which one has written a record that the log refuses. They go on one at a time, the first first.
     suspects: BTreeSet<TaskId>,
+    /// Where tasks began without a position, until that is committed.
+    resets: Resets,
+    /// What is known of records that failed, until it is committed.
+    failures: FailuresByTask,
+    /// The search for a record that the log refuses.
+    hunt: Option<Hunt>,
     /// Commits that failed in a row.
     failed_commits: u32,
     /// Which queue of which task reads a partition.
@@ -71,6 +83,8 @@ pub(crate) struct Worker {
     /// This worker's part of the memory that the metrics show: rows, input queues, outputs.
     memory: [i64; 3],
 }
+
+type FailuresByTask = BTreeMap<TaskId, Failures>;
 
 enum Slot {
     Restoring(Box<Restoring>),
@@ -108,6 +122,9 @@ impl Worker {
             waiting: BTreeMap::new(),
             next_run: Duration::ZERO,
             suspects: BTreeSet::new(),
+            resets: Resets::default(),
+            failures: BTreeMap::new(),
+            hunt: None,
             failed_commits: 0,
             sources: HashMap::new(),
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
@@ -139,7 +156,7 @@ impl Worker {
                 Ok(false) => return,
                 Err(trouble) => {
                     if let Err(error) = self.recover(trouble) {
-                        let error = tasks::with_causes(&error);
+                        let error = with_causes(&error);
                         tracing::error!(worker = self.index, error, "the worker stops");
                         let _ = self.reports.send(Report::WorkerFailed { worker: self.index, error });
                         return;

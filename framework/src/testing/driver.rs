@@ -17,7 +17,8 @@ use std::{
 pub use self::records::{TestRecord, TestTopic};
 use self::{collector::Collector, globals::GlobalTables, task::DriverTask};
 use crate::{
-    processor::{ProcessError, Record},
+    config::Timestamps,
+    processor::{Handlers, ProcessError, Record},
     serde::{SerdeError, Serdes},
     state::{StateError, StateSettings},
     topology::{Resolved, StoreLocation, Topology, TopologyError},
@@ -47,6 +48,7 @@ pub struct TopologyTestDriver {
     resolved: Resolved,
     /// By sub-topology.
     tasks: Vec<DriverTask>,
+    handlers: Handlers,
     globals: GlobalTables,
     /// The sub-topology that reads a topic, and which of its sources it is.
     readers: BTreeMap<Arc<str>, (usize, usize)>,
@@ -113,6 +115,7 @@ impl TopologyTestDriver {
         }
         Ok(Self {
             tasks,
+            handlers: Handlers::default(),
             globals,
             readers,
             resolved,
@@ -121,6 +124,21 @@ impl TopologyTestDriver {
             waiting: BTreeMap::new(),
             outputs: VecDeque::new(),
         })
+    }
+
+    /// Decides by these about records that fail; without them, each is an error. Dead letters are among the outputs.
+    #[must_use]
+    pub fn with_handlers(mut self, handlers: Handlers) -> Self {
+        self.tasks.iter_mut().for_each(|task| task.tolerate(&handlers));
+        self.handlers = handlers;
+        self
+    }
+
+    /// Says which time records have whose source does not say it.
+    #[must_use]
+    pub fn with_timestamps(mut self, timestamps: Timestamps) -> Self {
+        self.tasks.iter_mut().for_each(|task| task.set_timestamps(timestamps));
+        self
     }
 
     /// Processes a record to the end. `timestamp_ms` is ms since the epoch.
@@ -238,7 +256,7 @@ impl TopologyTestDriver {
         *offset += 1;
         self.globals.process(record, this)?;
         if let Some((task, source)) = reader {
-            let processed = self.tasks[task].process(source, record, this);
+            let processed = self.tasks[task].process(&self.handlers, source, record, this);
             let written = self.collector.borrow_mut().take();
             processed?;
             written.into_iter().for_each(|record| self.written(record));

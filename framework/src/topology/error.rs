@@ -56,6 +56,15 @@ pub enum TopologyError {
         /// Formats of the second source.
         second: Formats,
     },
+    /// A topic is read twice, and one of the sources says how.
+    #[error(
+        "topic `{topic}` is read twice, and one of the sources has options of its own (timestamps, offset reset or errors), which are those \
+         of the topic: read it once and use the stream several times"
+    )]
+    OptionsTwice {
+        /// The topic.
+        topic: String,
+    },
     /// Topics that the topology reads or writes do not exist.
     #[error("topics do not exist: {}; create them", .topics.join(", "))]
     MissingTopics {

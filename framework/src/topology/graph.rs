@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Factory, TopologyError};
+use super::{Factory, SourceOptions, TopologyError};
 use crate::{serde::Format, state::StoreKind};
 
 /// A node by its place in the graph. Parents have lower ids than their children.
@@ -59,6 +59,8 @@ pub(crate) struct GraphNode {
     pub(super) uses: Vec<StoreIndex>,
     /// Whether it gives results for records without a key, so that they must not be left out upstream.
     pub(super) takes_null_keys: bool,
+    /// How its topics are read, when it is a source.
+    pub(super) options: SourceOptions,
     /// What it is as a table, when its results are changes of one.
     pub(super) table: Option<TableDef>,
     pub(super) factory: Factory,

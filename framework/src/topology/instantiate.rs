@@ -3,7 +3,7 @@
 use std::{any::Any, cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use super::{
-    Resolved,
+    Resolved, SourceOptions,
     cut::Cut,
     graph::{GlobalIndex, NodeId, Role, StoreIndex, StoreOwner, TopicRef},
 };
@@ -40,6 +40,18 @@ impl<'r> Instantiation<'r> {
         let resolved = self.resolved;
         let children = &resolved.graph().node(id).children;
         Children::new(children.iter().map(|child| self.node(*child)).collect())
+    }
+
+    /// How the topics of a source are read; `None` for a source of the application's own topics.
+    pub(super) fn options(&self, source: NodeId) -> Option<SourceOptions> {
+        let is_external = |topic: &TopicRef| topic.external().is_some();
+        let graph = self.resolved.graph();
+        graph.source_topics(source).iter().all(is_external).then(|| graph.node(source).options)
+    }
+
+    /// The name of a node.
+    pub(crate) fn name(&self, id: NodeId) -> Arc<str> {
+        Arc::clone(self.resolved.names().node(id))
     }
 
     /// Access to the store of a table; `None` when the table's rows are not kept.
@@ -94,11 +106,6 @@ impl<'r> Instantiation<'r> {
 
     pub(super) fn take_punctuated(&mut self) -> Vec<Rc<RefCell<dyn Punctuated>>> {
         std::mem::take(&mut self.punctuated)
-    }
-
-    /// The name of a node.
-    pub(crate) fn name(&self, node: NodeId) -> Arc<str> {
-        Arc::clone(self.resolved.names().node(node))
     }
 
     /// Access to the store of a table that always has one.

@@ -2,30 +2,54 @@
 
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
-use super::{Instantiation, graph::NodeId};
+use super::{Instantiation, SourceOptions, Timing, graph::NodeId};
 use crate::{
+    config::Timestamps,
     log::{Headers, RecordRef},
-    processor::{Context, ProcessError, Punctuated, PunctuationKind, Source},
+    processor::{
+        Context, DropReason, Handlers, Known, ProcessError, Punctuated, PunctuationKind, Source, Stage, Tolerance,
+        Verdict,
+    },
 };
 
 /// The nodes of one task, made by [`Resolved::instantiate`](super::Resolved::instantiate). Lives on the task's thread.
 pub struct Processors {
     /// The full names of the topics.
     topics: Vec<Arc<str>>,
+    /// How each of them is read; `None` for the application's own, which the configuration does not concern.
+    options: Vec<Option<SourceOptions>>,
+    /// Which time the records of each have.
+    timings: Vec<Timing>,
     /// Who reads each of them.
     sources: Vec<Vec<Box<dyn Source>>>,
     /// Those that are called at times, in the order of the program.
     punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
 }
 
+/// What came of a record.
+#[derive(Debug)]
+pub(crate) enum Processed {
+    /// It was processed.
+    Done,
+    /// It failed before, or could not be read: what was decided was done.
+    Settled,
+    /// It failed. What it changed so far is to be taken back; then it is processed again, with this verdict known.
+    Again(Box<Verdict>),
+}
+
 // === impl Processors ===
 
 impl Processors {
     pub(super) fn new(topics: Vec<Arc<str>>, readers: Vec<Vec<NodeId>>, instantiation: &mut Instantiation<'_>) -> Self {
+        let mut options_of = |readers: &Vec<NodeId>| readers.iter().find_map(|id| instantiation.options(*id));
+        let options: Vec<_> = readers.iter().map(&mut options_of).collect();
         let sources =
             readers.into_iter().map(|readers| readers.into_iter().map(|id| instantiation.source(id)).collect());
-        let sources = sources.collect();
-        Self { topics, sources, punctuated: instantiation.take_punctuated() }
+        let mut processors =
+            Self { topics, options, timings: Vec::new(), sources: sources.collect(), punctuated: Vec::new() };
+        processors.punctuated = instantiation.take_punctuated();
+        processors.set_timestamps(Timestamps::default());
+        processors
     }
 
     /// Makes ready for the first record.
@@ -64,6 +88,43 @@ impl Processors {
         Ok(called)
     }
 
+    /// Says which time records have whose source does not say it.
+    pub(crate) fn set_timestamps(&mut self, default: Timestamps) {
+        let timing = |options: &Option<SourceOptions>| match options {
+            Some(options) => options.timing.unwrap_or(Timing::Policy(default)),
+            None => Timing::Policy(Timestamps::Record),
+        };
+        self.timings = self.options.iter().map(timing).collect();
+    }
+
+    /// Whether all records have the time that they came with.
+    pub(crate) fn keeps_time(&self) -> bool {
+        let keeps = |timing: &Timing| matches!(timing, Timing::Policy(Timestamps::Record | Timestamps::SkipInvalid));
+        self.timings.iter().all(keeps)
+    }
+
+    /// The time of a record of a partition of this time, in ms since the epoch; negative if it has none.
+    pub(crate) fn time_of(
+        &mut self,
+        ctx: &Context,
+        source: usize,
+        partition_time_ms: i64,
+        record: &RecordRef<'_>,
+        headers: &Headers,
+    ) -> i64 {
+        match self.timings[source] {
+            Timing::Policy(Timestamps::PartitionTime) if record.timestamp_ms < 0 => partition_time_ms,
+            Timing::Policy(Timestamps::WallClock) => ctx.wall_clock_ms(),
+            Timing::Policy(_) => record.timestamp_ms,
+            Timing::Extractor => {
+                let in_partition = (&self.topics[source], partition_time_ms);
+                let mut sources = self.sources[source].iter_mut();
+                // One that cannot be read is told when it is processed.
+                sources.next().and_then(|own| own.extract(in_partition, record, headers)).unwrap_or(record.timestamp_ms)
+            }
+        }
+    }
+
     /// Processes a record of the topic at `source` among [`SubTopology::sources`](super::SubTopology::sources): reads
     /// it and pushes it through the nodes, depth first.
     ///
@@ -83,6 +144,9 @@ impl Processors {
         headers: Headers,
     ) -> Result<(), ProcessError> {
         ctx.begin(&self.topics[source], &record);
+        if record.timestamp_ms < 0 {
+            return self.has_no_time(ctx, source, &record);
+        }
         let Some((last, others)) = self.sources[source].split_last_mut() else { return Ok(()) };
         if !others.is_empty() {
             // A record that one of them cannot read must not have been processed by another.
@@ -96,6 +160,100 @@ impl Processors {
             self.punctuate(ctx, PunctuationKind::StreamTime)?;
         }
         Ok(())
+    }
+
+    #[cold]
+    fn has_no_time(&self, ctx: &mut Context, source: usize, record: &RecordRef<'_>) -> Result<(), ProcessError> {
+        match self.timings[source] {
+            Timing::Policy(Timestamps::SkipInvalid) | Timing::Extractor => {
+                ctx.drop_record(DropReason::InvalidTimestamp);
+                Ok(())
+            }
+            Timing::Policy(_) => Err(ProcessError::InvalidTimestamp {
+                topic: Arc::clone(&self.topics[source]),
+                partition: ctx.task().partition,
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
+            }),
+        }
+    }
+
+    /// [`Processors::process`], and what `handlers` decide about a record that fails, if that is not known already.
+    ///
+    /// # Errors
+    ///
+    /// The error that the task is to stop for. What was changed must not be committed.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the surroundings, the record and its time")]
+    pub(crate) fn process_or_judge(
+        &mut self,
+        ctx: &mut Context,
+        handlers: &Handlers,
+        known: Option<&Known>,
+        source: usize,
+        record: RecordRef<'_>,
+        time_ms: i64,
+        headers: Headers,
+    ) -> Result<Processed, ProcessError> {
+        if let Some(known) = known {
+            return self.settle(ctx, handlers, known, source, record, time_ms, headers);
+        }
+        match self.process(ctx, source, RecordRef { timestamp_ms: time_ms, ..record }, headers) {
+            Ok(()) => Ok(Processed::Done),
+            Err(error) => self.judge(ctx, handlers, source, record, error),
+        }
+    }
+
+    /// Does what was decided about a record.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "those of its caller")]
+    fn settle(
+        &mut self,
+        ctx: &mut Context,
+        handlers: &Handlers,
+        known: &Known,
+        source: usize,
+        record: RecordRef<'_>,
+        time_ms: i64,
+        headers: Headers,
+    ) -> Result<Processed, ProcessError> {
+        let verdict = match known {
+            Known::Judged(verdict) => verdict,
+            Known::Refused(error) => {
+                // Nothing of it was done here: the verdict can be carried out at once.
+                let error = ProcessError::Log(error.clone());
+                let verdict = handlers.judge(error, ctx.task(), &self.topics[source], record, None)?;
+                verdict.carry_out(ctx, record)?;
+                return Ok(Processed::Settled);
+            }
+        };
+        if !verdict.skips_nodes() {
+            verdict.carry_out(ctx, record)?;
+            return Ok(Processed::Settled);
+        }
+        let before = ctx.tolerate(Tolerance { processing: true, production: true });
+        let processed = self.process(ctx, source, RecordRef { timestamp_ms: time_ms, ..record }, headers);
+        ctx.tolerate(before);
+        processed.map(|()| Processed::Settled)
+    }
+
+    #[cold]
+    fn judge(
+        &mut self,
+        ctx: &mut Context,
+        handlers: &Handlers,
+        source: usize,
+        record: RecordRef<'_>,
+        error: ProcessError,
+    ) -> Result<Processed, ProcessError> {
+        let untouched = error.stage() == Some(Stage::Deserialization);
+        let own = self.options[source].and_then(|options| options.on_unreadable).filter(|_| untouched);
+        let verdict = handlers.judge(error, ctx.task(), &self.topics[source], record, own)?;
+        if !untouched {
+            return Ok(Processed::Again(Box::new(verdict)));
+        }
+        verdict.carry_out(ctx, record)?;
+        Ok(Processed::Settled)
     }
 }
 

@@ -4,10 +4,13 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{
     Built, Description, GlobalProcessor, Instantiation, Processors, TopologyError, describe, fingerprint,
-    graph::{GlobalIndex, Graph, StoreOwner, TopicRef},
+    graph::{GlobalIndex, Graph, NodeId, StoreOwner, TopicRef},
     names::Names,
 };
-use crate::state::{StoreId, StoreSpec};
+use crate::{
+    config::OffsetReset,
+    state::{StoreId, StoreSpec},
+};
 
 /// A topology with the names that its topics have in an application.
 pub struct Resolved {
@@ -117,6 +120,12 @@ impl Resolved {
             let index = self.globals.iter().position(|global| &*global.store.name == name)?;
             Some(StoreLocation::Global { id: StoreId::new(index), spec: &self.globals[index].store })
         })
+    }
+
+    /// Where its source says to begin in a topic without a position.
+    pub(crate) fn offset_reset(&self, topic: &str) -> Option<OffsetReset> {
+        let of_topic = |node: &NodeId| self.graph().source_topics(*node).iter().any(|it| it.external() == Some(topic));
+        self.graph().node_ids().filter(of_topic).find_map(|node| self.graph().node(node).options.offset_reset)
     }
 
     /// Makes the nodes of a task of a sub-topology.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use millpond::log::{Isolation, ReadFrom, ReaderEvent};
+use millpond::log::{Isolation, LogError, ReadFrom, ReaderEvent};
 
 use super::{
     Bed,
-    tools::{DEADLINE, Patience, Reading, append, numbered, partition, topic, transactional, write},
+    tools::{DEADLINE, Patience, Reading, append, append_at, numbered, partition, topic, transactional, write},
 };
 
 /// Rule 4: a poll returns about as many records as it may, and does not wait longer than it may.
@@ -98,6 +98,29 @@ pub fn the_end_lies_behind_transaction_markers(bed: &dyn Bed) -> anyhow::Result<
         let seen: Vec<i64> = reading.seen.iter().map(|seen| seen.offset).collect();
         ensure!(seen == offsets, "{isolation:?} sees {seen:?}");
     }
+    Ok(())
+}
+
+/// The first record at a time or later, whatever the order of times; none behind the last, and none of what was deleted.
+pub fn a_time_is_found(bed: &dyn Bed) -> anyhow::Result<()> {
+    let topic = topic(bed, 1, &[("retention.ms", "-1")])?;
+    let source = partition(&topic, 0);
+    let mut producer = bed.log().producer()?;
+    // One flush each, so that a broker has them in batches of their own.
+    for timestamp_ms in [1_000, 3_000, 2_000, 4_000] {
+        append_at(&mut *producer, &source, b"k", None, timestamp_ms)?;
+        producer.flush(DEADLINE)?;
+    }
+    let mut reader = bed.log().reader(Isolation::ReadCommitted)?;
+    for (timestamp_ms, expected) in [(0, Some(0)), (1_000, Some(0)), (1_001, Some(1)), (3_001, Some(3)), (4_001, None)]
+    {
+        let found = reader.offset_for_time(&source, timestamp_ms)?;
+        ensure!(found == expected, "{timestamp_ms}: {found:?}, not {expected:?}");
+    }
+    bed.log().admin()?.delete_records(&[(source.clone(), 2)])?;
+    ensure!(reader.offset_for_time(&source, 0)? == Some(2), "what was deleted is not found");
+    let missing = reader.offset_for_time(&partition(&bed.unique("missing").into(), 0), 0);
+    ensure!(matches!(missing, Err(LogError::UnknownTopic { .. })), "{missing:?}");
     Ok(())
 }
 

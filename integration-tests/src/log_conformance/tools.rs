@@ -77,12 +77,23 @@ pub(super) fn append(
     key: &[u8],
     value: Option<&[u8]>,
 ) -> Result<(), LogError> {
+    append_at(producer, to, key, value, 1_700_000_000_000)
+}
+
+/// Appends a record of this time, in ms since the epoch, without headers.
+pub(super) fn append_at(
+    producer: &mut (impl Producer + ?Sized),
+    to: &TopicPartition,
+    key: &[u8],
+    value: Option<&[u8]>,
+    timestamp_ms: i64,
+) -> Result<(), LogError> {
     producer.append(Append {
         topic: &to.topic,
         partition: to.partition,
         key: Some(key),
         value,
-        timestamp_ms: 1_700_000_000_000,
+        timestamp_ms,
         headers: &Headers::default(),
     })
 }

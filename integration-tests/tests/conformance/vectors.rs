@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use millpond::{
     Serdes, Topology,
     log::Headers,
-    processor::ProcessError,
+    processor::{Handlers, OnError},
     serde::Raw,
-    testing::{DriverError, TestRecord, TopologyTestDriver},
+    testing::{TestRecord, TopologyTestDriver},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -118,7 +118,8 @@ impl Vector {
 
     /// Replays all steps; says where the first difference is.
     pub(crate) fn replay(&self, topology: &Topology) -> Result<(), String> {
-        let mut driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
+        let driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
+        let mut driver = driver.with_handlers(self.handlers());
         if let Some(interval) = self.config.get(EMIT_INTERVAL).and_then(Value::as_u64) {
             driver.set_emit_interval(Duration::from_millis(interval));
         }
@@ -130,27 +131,40 @@ impl Vector {
 
     fn step(&self, driver: &mut TopologyTestDriver, step: &Step) -> Result<(), String> {
         let dropped_before = driver.dropped();
-        let unreadable = match step.advance_wall_clock_ms {
-            Some(by) => {
-                driver.advance_wall_clock(Duration::from_millis(by)).map_err(|error| error.to_string())?;
-                0
-            }
-            None => match driver.pipe_bytes(self.record(step)) {
-                Ok(()) => 0,
-                // The policy of these vectors is to go on.
-                Err(DriverError::Process(ProcessError::Deserialization { .. })) => 1,
-                Err(error) => return Err(error.to_string()),
-            },
+        let result = match step.advance_wall_clock_ms {
+            Some(by) => driver.advance_wall_clock(Duration::from_millis(by)),
+            None => driver.pipe_bytes(self.record(step)),
         };
+        result.map_err(|error| error.to_string())?;
         let found: Vec<Output> = driver.outputs().iter().map(|record| self.output(record)).collect();
-        if self.ordered(&found) != self.ordered(&step.outputs) {
+        let expected: Vec<Output> = step.outputs.iter().cloned().map(Output::without_java).collect();
+        if self.ordered(&found) != self.ordered(&expected) {
             return Err(format!("wrote {found:?}"));
         }
-        let dropped = driver.dropped() - dropped_before + unreadable;
+        let dropped = driver.dropped() - dropped_before;
         if dropped != step.dropped {
             return Err(format!("dropped {dropped}"));
         }
         Ok(())
+    }
+
+    /// What Kafka Streams was configured to do with records that fail. Its `continue` skips the node that fails.
+    fn handlers(&self) -> Handlers {
+        let mut handlers = Handlers::default();
+        let topic = self.config.get("errors.dead.letter.queue.topic.name").and_then(Value::as_str);
+        let answer = |else_: OnError| if topic.is_some() { OnError::DeadLetter } else { else_ };
+        if let Some(topic) = topic {
+            handlers = handlers.dead_letters_to(topic);
+        }
+        if self.config.contains_key("deserialization.exception.handler") {
+            let answer = answer(OnError::Continue);
+            handlers = handlers.on_deserialization_error(move |_| answer);
+        }
+        if self.config.contains_key("processing.exception.handler") {
+            let answer = answer(OnError::SkipNode);
+            handlers = handlers.on_processing_error(move |_| answer);
+        }
+        handlers
     }
 
     fn record(&self, step: &Step) -> TestRecord {
@@ -177,6 +191,7 @@ impl Vector {
             timestamp: record.timestamp_ms,
             headers: record.headers.iter().map(header).collect(),
         }
+        .without_java()
     }
 
     /// The outputs in groups within which their order counts.
@@ -191,6 +206,21 @@ impl Vector {
             groups.entry(group).or_default().push(output.clone());
         }
         groups
+    }
+}
+
+// === impl Output ===
+
+impl Output {
+    /// Of the headers of dead letters, only names are compared where the values are Java's, and those of Kafka Streams.
+    fn without_java(mut self) -> Self {
+        self.headers.retain(|(name, _)| name != "__streams.errors.stacktrace" && !name.starts_with("__millpond."));
+        for (name, value) in &mut self.headers {
+            if matches!(name.as_str(), "__streams.errors.exception" | "__streams.errors.message") {
+                *value = None;
+            }
+        }
+        self
     }
 }
 

@@ -7,30 +7,37 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 27] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
     "CAPACITY",
     "COMMIT_INTERVAL_MS",
+    "DEAD_LETTER_TOPIC",
+    "DESERIALIZATION_ERRORS",
     "GUARANTEE",
     "HTTP",
     "INSTANCE_ID",
+    "INTERNAL_TOPICS",
     "LOG",
     "MAX_POLL_INTERVAL_MS",
     "MAX_TASK_IDLE_MS",
     "MEMORY_BYTES",
+    "OFFSET_RESET",
+    "PROCESSING_ERRORS",
+    "PRODUCTION_ERRORS",
     "REPLICATION_FACTOR",
     "SESSION_TIMEOUT_MS",
     "STATE_CLEANUP_DELAY_MS",
     "STATE_DIR",
     "THREADS",
+    "TIMESTAMPS",
     "TRANSACTION_TIMEOUT_MS",
     "WINDOW_CHANGELOG_ADDITIONAL_RETENTION_MS",
     "ZONE",
 ];
-/// Whatever comes behind is somebody else's: settings of the Kafka client, and of the tests of millpond.
-const OPEN_ENDED: [&str; 2] = ["KAFKA_", "TEST_"];
+/// Whatever comes behind is somebody else's: settings of the Kafka client, of topics, and of the tests of millpond.
+const OPEN_ENDED: [&str; 3] = ["KAFKA_", "TEST_", "TOPIC_"];
 
 /// Warns of every variable `MILLPOND_*` that is no setting, and names the one that may be meant.
 pub fn warn_of_unknown_variables() {

@@ -1,6 +1,6 @@
 //! One of the streams that are aggregated together.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use crate::{
     dsl::{
@@ -96,9 +96,9 @@ impl<K: Data, V: Data, A: Data> Input<K, A> for Of<'_, K, V, A> {
 
     fn nodes(&self, initializer: Initializer<A>) -> Factory {
         let aggregator = Arc::clone(&self.aggregator);
-        grouped::nodes::<K, V, A, _, _, _>(
+        grouped::nodes::<K, V, A, _, _, _, _>(
             move || initializer(),
-            move |key, value, so_far| aggregator(key, value, so_far),
+            move |key, value, so_far| Ok::<_, Infallible>(aggregator(key, value, so_far)),
         )
     }
 

@@ -1,10 +1,13 @@
-//! `aggregate`, `count`.
+//! `aggregate`, `try_aggregate`, `count`.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use super::Grouped;
 use crate::{
-    dsl::Table,
+    dsl::{
+        Table,
+        fallible::{UserError, failed},
+    },
     processor::{Change, Children, Context, DropReason, Node, ProcessError, Record, TimestampedStore},
     serde::{Data, is_null},
     topology::Factory,
@@ -12,6 +15,7 @@ use crate::{
 
 /// Folds each record into the row of its key.
 struct Aggregate<K, A, I, F> {
+    name: Arc<str>,
     store: TimestampedStore<K, A>,
     initializer: Arc<I>,
     aggregator: Arc<F>,
@@ -22,7 +26,7 @@ struct Aggregate<K, A, I, F> {
 impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
     /// How many records each key has. Records without key or value are left out (dropped).
     pub fn count(&self) -> Table<'t, K, i64> {
-        self.aggregate_as("count", || 0, |_, _, count: i64| count + 1)
+        self.aggregate_as("count", || 0, |_, _, count: i64| Ok::<_, Infallible>(count + 1))
     }
 
     /// Folds the records of each key: `aggregator` takes key, value and the aggregate so far (that of `initializer` when
@@ -34,34 +38,49 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         I: Fn() -> A + Send + Sync + 'static,
         F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
     {
-        self.aggregate_as("aggregate", initializer, aggregator)
+        self.try_aggregate(initializer, move |key, value, before| Ok::<_, Infallible>(aggregator(key, value, before)))
     }
 
-    fn aggregate_as<A, R, I, F>(&self, operator: &'static str, initializer: I, aggregator: F) -> Table<'t, K, A>
+    /// [`Grouped::aggregate`] with an aggregator that may fail.
+    pub fn try_aggregate<A, R, E, I, F>(&self, initializer: I, aggregator: F) -> Table<'t, K, A>
     where
         A: Data,
         R: Into<Option<A>>,
+        E: UserError,
         I: Fn() -> A + Send + Sync + 'static,
-        F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
+        F: Fn(&K, &V, A) -> Result<R, E> + Send + Sync + 'static,
     {
-        self.aggregated(operator, nodes::<K, V, A, R, I, F>(initializer, aggregator))
+        self.aggregate_as("aggregate", initializer, aggregator)
+    }
+
+    fn aggregate_as<A, R, E, I, F>(&self, operator: &'static str, initializer: I, aggregator: F) -> Table<'t, K, A>
+    where
+        A: Data,
+        R: Into<Option<A>>,
+        E: UserError,
+        I: Fn() -> A + Send + Sync + 'static,
+        F: Fn(&K, &V, A) -> Result<R, E> + Send + Sync + 'static,
+    {
+        self.aggregated(operator, nodes::<K, V, A, R, E, I, F>(initializer, aggregator))
     }
 }
 
 /// Makes the nodes of an aggregation.
-pub(in crate::dsl) fn nodes<K, V, A, R, I, F>(initializer: I, aggregator: F) -> Factory
+pub(in crate::dsl) fn nodes<K, V, A, R, E, I, F>(initializer: I, aggregator: F) -> Factory
 where
     K: Data,
     V: Data,
     A: Data,
     R: Into<Option<A>>,
+    E: UserError,
     I: Fn() -> A + Send + Sync + 'static,
-    F: Fn(&K, &V, A) -> R + Send + Sync + 'static,
+    F: Fn(&K, &V, A) -> Result<R, E> + Send + Sync + 'static,
 {
     let (initializer, aggregator) = (Arc::new(initializer), Arc::new(aggregator));
     Factory::node::<K, V, _>(move |task, id| {
         let table = task.table_of(id);
         Aggregate {
+            name: task.name(id),
             store: task.own_store(table),
             initializer: Arc::clone(&initializer),
             aggregator: Arc::clone(&aggregator),
@@ -73,14 +92,15 @@ where
 
 // === impl Aggregate ===
 
-impl<K, V, A, R, I, F> Node<K, V> for Aggregate<K, A, I, F>
+impl<K, V, A, R, E, I, F> Node<K, V> for Aggregate<K, A, I, F>
 where
     K: Data,
     V: Data,
     A: Data,
     R: Into<Option<A>>,
+    E: UserError,
     I: Fn() -> A,
-    F: Fn(&K, &V, A) -> R,
+    F: Fn(&K, &V, A) -> Result<R, E>,
 {
     fn push(&mut self, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError> {
         if let Some(reason) = missing(&record) {
@@ -94,7 +114,8 @@ where
         };
         // The old value of a new row is the initializer's, as in Kafka Streams.
         let old = self.sends_old.then(|| before.clone());
-        let new = (self.aggregator)(&record.key, &record.value, before).into().filter(|new| !is_null(new));
+        let new = (self.aggregator)(&record.key, &record.value, before).map_err(|error| failed(&self.name, error))?;
+        let new = new.into().filter(|new| !is_null(new));
         row.write(ctx, new.as_ref(), timestamp_ms)?;
         self.children.forward(ctx, record.with_value(Change { new, old }).at(timestamp_ms))
     }

@@ -1,10 +1,13 @@
-//! `reduce`.
+//! `reduce`, `try_reduce`.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use super::{Grouped, aggregate::missing};
 use crate::{
-    dsl::Table,
+    dsl::{
+        Table,
+        fallible::{UserError, failed},
+    },
     processor::{Change, Children, Context, Node, ProcessError, Record, TimestampedStore},
     serde::{Data, is_null},
     topology::Factory,
@@ -12,6 +15,7 @@ use crate::{
 
 /// Combines each record with the row of its key.
 struct Reduce<K, V, F> {
+    name: Arc<str>,
     store: TimestampedStore<K, V>,
     reducer: Arc<F>,
     sends_old: bool,
@@ -26,8 +30,19 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
         R: Into<Option<V>>,
         F: Fn(V, &V) -> R + Send + Sync + 'static,
     {
+        self.try_reduce(move |before, value| Ok::<_, Infallible>(reducer(before, value)))
+    }
+
+    /// [`Grouped::reduce`] with a reducer that may fail.
+    pub fn try_reduce<R, E, F>(&self, reducer: F) -> Table<'t, K, V>
+    where
+        R: Into<Option<V>>,
+        E: UserError,
+        F: Fn(V, &V) -> Result<R, E> + Send + Sync + 'static,
+    {
         let reducer = Arc::new(reducer);
         let factory = Factory::node::<K, V, _>(move |task, id| Reduce {
+            name: task.name(id),
             store: task.own_store(id),
             reducer: Arc::clone(&reducer),
             sends_old: task.sends_old(id),
@@ -39,12 +54,13 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
 
 // === impl Reduce ===
 
-impl<K, V, R, F> Node<K, V> for Reduce<K, V, F>
+impl<K, V, R, E, F> Node<K, V> for Reduce<K, V, F>
 where
     K: Data,
     V: Data,
     R: Into<Option<V>>,
-    F: Fn(V, &V) -> R,
+    E: UserError,
+    F: Fn(V, &V) -> Result<R, E>,
 {
     fn push(&mut self, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError> {
         if let Some(reason) = missing(&record) {
@@ -56,7 +72,8 @@ where
         let (new, old, timestamp_ms) = match row.read(ctx)? {
             Some((before, before_ms)) => {
                 let old = self.sends_old.then(|| before.clone());
-                let new = (self.reducer)(before, &value).into().filter(|new| !is_null(new));
+                let new = (self.reducer)(before, &value).map_err(|error| failed(&self.name, error))?;
+                let new = new.into().filter(|new| !is_null(new));
                 (new, old, timestamp_ms.max(before_ms))
             }
             None => (Some(value), None, timestamp_ms),

@@ -3,12 +3,13 @@
 use std::{cell::RefCell, sync::Arc};
 
 use super::Stream;
+use crate::dsl::consumed::{Consumed, Extractor};
 use crate::{
     log::{Headers, RecordRef},
     processor::{Children, Context, ProcessError, Record, RecordPart, Source},
     serde::{Data, SerdeError, Serdes},
     topology::{
-        Factory,
+        Factory, SourceOptions,
         graph::{DataType, Graph, GraphNode, TopicRef},
     },
 };
@@ -16,6 +17,9 @@ use crate::{
 /// Reads keys and values.
 struct StreamSource<K, V> {
     serdes: Serdes<K, V>,
+    extractor: Option<Extractor<K, V>>,
+    /// The record that was read last to find its time: topic, offset, key and value.
+    ahead: Option<(Arc<str>, i64, K, V)>,
     children: Children<K, V>,
 }
 
@@ -23,13 +27,16 @@ struct StreamSource<K, V> {
 pub(in crate::dsl) fn source<K: Data, V: Data>(
     graph: &RefCell<Graph>,
     topics: Vec<TopicRef>,
-    serdes: Serdes<K, V>,
+    consumed: Consumed<K, V>,
 ) -> Stream<'_, K, V> {
     const OPERATOR: &str = "stream";
+    let (serdes, extractor, options) = consumed.into_parts();
     let data = DataType::of(&serdes);
-    let found = graph.borrow().find_source(OPERATOR, &topics, &data);
+    let plain = options == SourceOptions::default();
+    let found = if plain { graph.borrow().find_source(OPERATOR, &topics, &data) } else { None };
     let node = found.unwrap_or_else(|| {
-        let node = GraphNode::source(OPERATOR, topics, data, factory(serdes.clone()));
+        let factory = extracting_factory(serdes.clone(), extractor);
+        let node = GraphNode::source(OPERATOR, topics, data, factory).options(options);
         graph.borrow_mut().add(node)
     });
     Stream::new(graph, node, serdes)
@@ -37,7 +44,16 @@ pub(in crate::dsl) fn source<K: Data, V: Data>(
 
 /// Makes sources that read with these serdes.
 pub(super) fn factory<K: Data, V: Data>(serdes: Serdes<K, V>) -> Factory {
-    Factory::source(move |task, id| StreamSource { serdes: serdes.clone(), children: task.children(id) })
+    extracting_factory(serdes, None)
+}
+
+fn extracting_factory<K: Data, V: Data>(serdes: Serdes<K, V>, extractor: Option<Extractor<K, V>>) -> Factory {
+    Factory::source(move |task, id| StreamSource {
+        serdes: serdes.clone(),
+        extractor: extractor.clone(),
+        ahead: None,
+        children: task.children(id),
+    })
 }
 
 /// The error that says which record cannot be read.
@@ -55,11 +71,19 @@ pub(in crate::dsl) fn unreadable(ctx: &Context, part: RecordPart, source: SerdeE
 
 impl<K: Data, V: Data> StreamSource<K, V> {
     fn read(&self, ctx: &Context, record: &RecordRef<'_>) -> Result<(K, V), ProcessError> {
-        let key = self.serdes.key().deserialize(record.key);
-        let key = key.map_err(|error| unreadable(ctx, RecordPart::Key, error))?;
-        let value = self.serdes.value().deserialize(record.value);
-        let value = value.map_err(|error| unreadable(ctx, RecordPart::Value, error))?;
+        self.deserialize(record).map_err(|(part, error)| unreadable(ctx, part, error))
+    }
+
+    fn deserialize(&self, record: &RecordRef<'_>) -> Result<(K, V), (RecordPart, SerdeError)> {
+        let key = self.serdes.key().deserialize(record.key).map_err(|error| (RecordPart::Key, error))?;
+        let value = self.serdes.value().deserialize(record.value).map_err(|error| (RecordPart::Value, error))?;
         Ok((key, value))
+    }
+
+    /// What was read of the record at hand to find its time.
+    fn read_ahead(&mut self, ctx: &Context, record: &RecordRef<'_>) -> Option<(K, V)> {
+        let (topic, offset, key, value) = self.ahead.take()?;
+        (offset == record.offset && topic == *ctx.topic()).then_some((key, value))
     }
 }
 
@@ -68,8 +92,22 @@ impl<K: Data, V: Data> Source for StreamSource<K, V> {
         self.read(ctx, record).map(drop)
     }
 
+    fn extract(&mut self, in_partition: (&Arc<str>, i64), record: &RecordRef<'_>, headers: &Headers) -> Option<i64> {
+        let extractor = self.extractor.as_ref()?;
+        let (topic, partition_time_ms) = in_partition;
+        let (key, value) = self.deserialize(record).ok()?;
+        let seen = Record { key, value, timestamp_ms: record.timestamp_ms, headers: headers.clone() };
+        let time_ms = extractor(&seen, partition_time_ms);
+        self.ahead = Some((Arc::clone(topic), record.offset, seen.key, seen.value));
+        Some(time_ms)
+    }
+
     fn push(&mut self, ctx: &mut Context, record: &RecordRef<'_>, headers: Headers) -> Result<(), ProcessError> {
-        let (key, value) = self.read(ctx, record)?;
+        let ahead = if self.ahead.is_some() { self.read_ahead(ctx, record) } else { None };
+        let (key, value) = match ahead {
+            Some(read) => read,
+            None => self.read(ctx, record)?,
+        };
         self.children.forward(ctx, Record { key, value, timestamp_ms: record.timestamp_ms, headers })
     }
 }

@@ -1,10 +1,13 @@
 //! Tables that are read from a topic.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use super::Table;
 use crate::{
-    dsl::stream::unreadable,
+    dsl::{
+        consumed::{Consumed, Extractor},
+        stream::unreadable,
+    },
     log::{Headers, RecordRef},
     processor::{Change, Children, Context, DropReason, ProcessError, Record, RecordPart, Source, TimestampedStore},
     serde::{Data, SerdeError, Serdes, is_null},
@@ -17,6 +20,7 @@ use crate::{
 /// Reads changes, and keeps the rows if someone needs them.
 struct TableSource<K, V> {
     serdes: Serdes<K, V>,
+    extractor: Option<Extractor<K, V>>,
     store: Option<TimestampedStore<K, V>>,
     /// Whether rows have the bytes of the values they came with.
     keeps_bytes: bool,
@@ -28,13 +32,15 @@ struct TableSource<K, V> {
 pub(in crate::dsl) fn source<'t, K: Data, V: Data>(
     graph: &'t RefCell<Graph>,
     topic: &str,
-    serdes: Serdes<K, V>,
+    consumed: Consumed<K, V>,
 ) -> Table<'t, K, V> {
+    let (serdes, extractor, options) = consumed.into_parts();
     let reading = serdes.clone();
     let factory = Factory::source(move |task, id| {
         let store: Option<TimestampedStore<K, V>> = task.store(id);
         TableSource {
             serdes: reading.clone(),
+            extractor: extractor.clone(),
             keeps_bytes: store.as_ref().is_some_and(|store| store.serdes().same_values(&reading)),
             store,
             sends_old: task.sends_old(id),
@@ -43,7 +49,7 @@ pub(in crate::dsl) fn source<'t, K: Data, V: Data>(
     });
     let table = TableDef::new(TableKind::Source, Vec::new(), serdes.clone());
     let topics = vec![TopicRef::External(topic.into())];
-    let node = GraphNode::source("table", topics, DataType::of(&serdes), factory).table(table);
+    let node = GraphNode::source("table", topics, DataType::of(&serdes), factory).options(options).table(table);
     let node = graph.borrow_mut().add(node);
     Table::stored(graph, node, serdes)
 }
@@ -65,6 +71,13 @@ impl<K: Data, V: Data> Source for TableSource<K, V> {
             Some(key) => self.read(key, record.value).map(drop).map_err(|(part, error)| unreadable(ctx, part, error)),
             None => Ok(()),
         }
+    }
+
+    fn extract(&mut self, in_partition: (&Arc<str>, i64), record: &RecordRef<'_>, headers: &Headers) -> Option<i64> {
+        let (extractor, (_, partition_time_ms)) = (self.extractor.as_ref()?, in_partition);
+        let (key, value) = self.read(record.key?, record.value).ok()?;
+        let (value, timestamp_ms) = (value?, record.timestamp_ms);
+        Some(extractor(&Record { key, value, timestamp_ms, headers: headers.clone() }, partition_time_ms))
     }
 
     fn push(&mut self, ctx: &mut Context, record: &RecordRef<'_>, headers: Headers) -> Result<(), ProcessError> {

@@ -167,6 +167,17 @@ impl Partition {
         }
     }
 
+    /// The offset of the first record at this time or later, as far as this isolation may see.
+    pub(super) fn offset_for_time(&self, timestamp_ms: i64, isolation: Isolation) -> Option<i64> {
+        let records = self.stored.iter().flat_map(|stored| match stored {
+            Stored::Records(chunk) => Some(chunk.records.iter().map(|record| (chunk.base + record.offset, record))),
+            Stored::Marker(_) => None,
+        });
+        let (start, end) = (self.start, self.visible_end(isolation));
+        let mut visible = records.flatten().filter(|(offset, _)| (start..end).contains(offset));
+        visible.find(|(_, record)| record.timestamp_ms >= timestamp_ms).map(|(offset, _)| offset)
+    }
+
     /// Whether a reader may stand at this offset.
     pub(super) fn contains(&self, position: i64) -> bool {
         (self.start..=self.end).contains(&position)

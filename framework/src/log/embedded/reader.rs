@@ -150,6 +150,12 @@ impl Reader for EmbeddedReader {
             Ok(state.partition(partition)?.visible_end(self.isolation))
         })
     }
+
+    fn offset_for_time(&mut self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
+        self.connection.call(format_args!("asking for a time in {partition}"), |state, _| {
+            Ok(state.partition(partition)?.offset_for_time(timestamp_ms, self.isolation))
+        })
+    }
 }
 
 /// Takes what there is for all assigned partitions, within the bounds of one poll.

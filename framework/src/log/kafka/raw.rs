@@ -147,6 +147,15 @@ impl RawConsumer {
         failure(unsafe { sys::rd_kafka_incremental_unassign(self.client.native_ptr(), partitions.ptr()) })
     }
 
+    /// Replaces the times in the list (in ms) by the offsets of the first records that are not older.
+    pub(super) fn offsets_for_times(&self, times: &mut TopicPartitionList, timeout: Duration) -> Result<(), Code> {
+        // SAFETY: both pointers are alive for the call, which changes the list in place.
+        let code = Code::from(unsafe {
+            sys::rd_kafka_offsets_for_times(self.client.native_ptr(), times.ptr(), to_ms(timeout))
+        });
+        if code == Code::NoError { Ok(()) } else { Err(code) }
+    }
+
     /// The high watermark as the last fetch told it.
     pub(super) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
         let topic = CString::new(topic).ok()?;

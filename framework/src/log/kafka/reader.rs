@@ -251,6 +251,28 @@ impl Reader for KafkaReader {
     fn end_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
         Ok(self.offsets(partition)?.1)
     }
+
+    fn offset_for_time(&mut self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
+        self.renew_if_due()?;
+        // It also says when the topic does not exist, which the question for a time answers with a timeout.
+        self.check_exists(partition)?;
+        let timeout = self.settings.options.request_timeout;
+        let what = format!("asking for a time in {partition}");
+        let mut list = only(partition, Offset::Offset(timestamp_ms))?;
+        self.consumer.offsets_for_times(&mut list, timeout).map_err(|code| {
+            let error = self.explain(topic_error(&what, &partition.topic, code, timeout));
+            if error.is_retriable() {
+                self.had_trouble();
+            }
+            error
+        })?;
+        match list.find_partition(&partition.topic, partition.partition).map(|found| (found.error(), found.offset())) {
+            Some((Ok(()), Offset::Offset(offset))) => Ok(Some(offset)),
+            Some((Ok(()), _)) => Ok(None),
+            Some((Err(error), _)) => Err(log_error(&what, &error, timeout)),
+            None => Err(LogError::Fatal { reason: format!("{what}: the answer does not name it") }),
+        }
+    }
 }
 
 fn client(settings: &Settings, isolation: Isolation) -> Result<RawConsumer, LogError> {

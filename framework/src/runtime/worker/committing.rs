@@ -57,20 +57,40 @@ impl Worker {
             if let Slot::Running(task) = slot
                 && (renews || task.is_dirty())
             {
-                task.freeze(&self.production).map_err(|error| Trouble::of(*id, error))?;
+                match task.freeze(&self.production) {
+                    Ok(()) => {}
+                    Err(ProcessError::Log(error @ LogError::RecordRefused { .. })) => {
+                        let id = *id;
+                        return Err(self.find_refused(id, error));
+                    }
+                    Err(ProcessError::Log(error @ LogError::Abortable { .. })) => {
+                        return Err(self.production_failed(error));
+                    }
+                    Err(error) => return Err(Trouble::of(*id, error)),
+                }
                 positions.extend(task.frozen_positions());
                 tasks.insert(*id);
             }
         }
         if positions.is_empty() {
-            // The suspect has nothing to do.
-            self.suspects.pop_first();
+            if self.suspects.first().is_some_and(|suspect| self.has_nothing_to_do(*suspect)) {
+                self.suspects.pop_first();
+            }
             return Ok(Begun::Now);
         }
         let group = self.shared.group.clone();
         self.production.borrow_mut().begin_commit(positions, group, epoch).map_err(Trouble::Clients)?;
         self.in_flight = Some(InFlight { started, tasks, renews });
         Ok(Begun::Now)
+    }
+
+    /// Whether a task has processed all there is. One that is restored, or has not fetched yet, has not.
+    fn has_nothing_to_do(&self, id: TaskId) -> bool {
+        match self.tasks.get(&id) {
+            Some(Slot::Running(task)) => task.is_caught_up(),
+            Some(Slot::Restoring(_)) => false,
+            None => true,
+        }
     }
 
     /// Waits up to `patience` for the commit in flight, if there is one; when the log has it, the local state follows.
@@ -108,15 +128,21 @@ impl Worker {
     fn finish(&mut self, started: Duration, tasks: BTreeSet<TaskId>, renews: bool) -> Result<(), Trouble> {
         let now_ms = self.shared.clock.now_ms();
         let production = self.production.borrow();
+        let mut counts = Vec::with_capacity(tasks.len());
         for (id, slot) in &mut self.tasks {
             if let Slot::Running(task) = slot
                 && tasks.contains(id)
             {
+                let uncommitted = task.uncommitted_records();
                 task.committed(&production, now_ms).map_err(|error| Trouble::of(*id, error))?;
+                counts.push((*id, uncommitted - task.uncommitted_records()));
             }
         }
         drop(production);
         self.suspects.retain(|task| !tasks.contains(task));
+        if !self.failures.is_empty() || self.hunt.is_some() {
+            counts.into_iter().for_each(|(id, records)| self.failures_committed(id, records));
+        }
         for task in tasks {
             if self.failed.remove(&task) {
                 self.report(Report::Recovered { task });
@@ -129,11 +155,8 @@ impl Worker {
         self.shared.metrics.commits.with_label_values(&["ok"]).inc();
         self.shared.metrics.commit_duration.observe((self.shared.clock.monotonic() - started).as_secs_f64());
         let appended = self.production.borrow_mut().append_waiting();
-        appended.map_err(|error| match error {
-            // Whose record it was is not known here.
-            error @ LogError::RecordRefused { .. } => self.refused(self.running_tasks(), error),
-            error => Trouble::from(error),
-        })
+        // Whose record it was is not known here.
+        appended.map_err(|error| self.production_failed(error))
     }
 
     fn commit_failed(&mut self, tasks: BTreeSet<TaskId>, error: LogError) -> Trouble {
@@ -152,12 +175,9 @@ impl Worker {
 
     /// A record was refused when it was delivered: whose it was is known if only one task had anything to commit. Else the tasks go on
     /// one at a time, and wait for each commit, until it is known.
-    fn refused(&mut self, tasks: BTreeSet<TaskId>, error: LogError) -> Trouble {
+    pub(super) fn refused(&mut self, tasks: BTreeSet<TaskId>, error: LogError) -> Trouble {
         match (tasks.len(), tasks.first()) {
-            (1, Some(task)) => {
-                self.suspects.remove(task);
-                Trouble::Task(*task, ProcessError::Log(error))
-            }
+            (1, Some(task)) => self.find_refused(*task, error),
             _ => {
                 tracing::warn!(worker = self.index, %error, tasks = tasks.len(), "looking for the task whose record it is");
                 self.suspects = tasks;

@@ -1,12 +1,21 @@
 //! Records: fetched for the tasks' queues, and processed.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{FETCH_RECORDS, Slot, Worker, recovery::Trouble};
 use crate::{
     log::{LogError, ReaderEvent, TopicPartition},
     processor::ProcessError,
-    runtime::{Report, task::Task},
+    runtime::{
+        Report,
+        failures::{Halt, Judging},
+        task::{Ran, Task},
+    },
+    time::Clock,
 };
 
 // === impl Worker ===
@@ -42,8 +51,7 @@ impl Worker {
                 ReaderEvent::OutOfRange { partition, offset } => {
                     if let Some((id, _)) = self.sources.get(&partition) {
                         let id = *id;
-                        self.rewind()?;
-                        self.fail_task(id, &ProcessError::Log(out_of_range(&partition, offset, "input")))?;
+                        self.position_lost(id, &partition, offset)?;
                     }
                 }
                 ReaderEvent::Unavailable { reason } => self.report(Report::LogUnavailable { reason }),
@@ -57,17 +65,29 @@ impl Worker {
         let resume_below = self.queue_limit() / 2;
         let mut more = false;
         let suspect = self.suspects.first().copied();
+        let mut halted = None;
         for (id, slot) in &mut self.tasks {
             let Slot::Running(task) = slot else { continue };
             if suspect.is_some_and(|suspect| suspect != *id) {
                 continue;
             }
-            let ran = task.run(&*self.shared.clock).map_err(|error| Trouble::of(*id, error))?;
+            let known = (&*self.shared, &self.failures, self.hunt.as_ref());
+            let judging = Self::judging(known, *id, task.uncommitted_records());
+            let ran = match run(task, &*self.shared.clock, judging)? {
+                Ok(ran) => ran,
+                Err(halt) => {
+                    halted = Some((*id, halt));
+                    break;
+                }
+            };
             self.shared.mark_progress(self.index);
             if !self.failed.is_empty() && task.is_caught_up() && self.failed.remove(id) {
                 let _ = self.reports.send(Report::Recovered { task: *id });
             }
             more |= ran.more;
+            if ran.wants_commit {
+                self.next_commit = Duration::ZERO;
+            }
             if ran.records > 0 {
                 self.shared.metrics.task_records.with_label_values(&[&id.to_string()]).inc_by(ran.records);
             }
@@ -78,6 +98,9 @@ impl Worker {
                     self.reader.resume(queue.partition()).map_err(Trouble::Rewind)?;
                 }
             }
+        }
+        if let Some((id, halt)) = halted {
+            return Err(self.halted(id, halt));
         }
         self.production.borrow_mut().serve();
         Ok(more)
@@ -124,6 +147,20 @@ impl Worker {
         }
         self.memory = memory;
     }
+}
+
+/// Runs a task; a panic becomes an error that names the record. What the task holds then is thrown away.
+fn run(task: &mut Task, clock: &dyn Clock, judging: Judging<'_>) -> Result<Result<Ran, Halt>, Trouble> {
+    catch_unwind(AssertUnwindSafe(|| task.run(clock, judging))).map_err(|panic| {
+        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(message), _) => (*message).to_owned(),
+            (None, Some(message)) => message.clone(),
+            (None, None) => "the message is on standard error".to_owned(),
+        };
+        let (partition, offset) = task.last_record();
+        let (topic, partition) = (Arc::clone(&partition.topic), partition.partition);
+        Trouble::Panicked(ProcessError::Panicked { topic, partition, offset, message })
+    })
 }
 
 pub(super) fn out_of_range(partition: &TopicPartition, offset: i64, what: &str) -> LogError {

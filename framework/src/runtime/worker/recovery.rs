@@ -18,6 +18,10 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 pub(super) enum Trouble {
     /// A task cannot go on; the others can, from their last commit.
     Task(TaskId, ProcessError),
+    /// A record of a task failed, and it is known what to do about it: all tasks go back to their last commit.
+    Replay(TaskId),
+    /// A function of the topology panicked: the instance stops.
+    Panicked(ProcessError),
     /// The transaction is lost; all tasks go back to their last commit.
     Rewind(LogError),
     /// A client is of no further use; all tasks go back to their last commit with new ones.
@@ -46,9 +50,14 @@ impl Worker {
         let mut wait = FIRST_RETRY;
         let mut was_away = false;
         loop {
-            was_away |= !matches!(trouble, Trouble::Task(..) | Trouble::Damaged(..));
+            was_away |= !matches!(trouble, Trouble::Task(..) | Trouble::Replay(_) | Trouble::Damaged(..));
             let again = match trouble {
                 Trouble::Task(id, error) => self.rewind().and_then(|()| self.fail_task(id, &error)),
+                Trouble::Replay(id) => {
+                    tracing::debug!(task = %id, "going back to the last commit for a record that failed");
+                    self.rewind()
+                }
+                Trouble::Panicked(error) => return Err(error),
                 Trouble::Rewind(ref error) => {
                     tracing::warn!(worker = self.index, %error, "going back to the last commit");
                     std::thread::sleep(FIRST_RETRY);

@@ -2,15 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error,
     sync::Arc,
 };
 
-use super::{LAST_RETRY, Restoring, Slot, Worker, recovery::Trouble};
+use super::{
+    LAST_RETRY, Restoring, Slot, Worker,
+    recovery::Trouble,
+    resets::{Resets, begin_at},
+};
 use crate::{
-    config::Guarantee,
+    config::{Guarantee, OffsetReset},
     log::{LogError, ReadFrom, Reader, TopicPartition},
-    processor::{Context, ProcessError},
+    processor::{Context, ProcessError, Tolerance, with_causes},
     runtime::{
         Report, RestoreReading,
         restore::{Begun, Restore},
@@ -113,8 +116,10 @@ impl Worker {
         id: TaskId,
         from: Vec<((usize, TopicPartition), Option<i64>)>,
     ) -> Result<(), ProcessError> {
+        let policies = from.iter().map(|((_, partition), _)| self.offset_reset(id, &partition.topic)).collect();
         let Some(Slot::Restoring(restoring)) = self.tasks.get_mut(&id) else { return Ok(()) };
-        let inputs = inputs(restoring, &mut *self.reader, from, self.shared.settings.guarantee)?;
+        let begin = Begin { guarantee: self.shared.settings.guarantee, now_ms: self.shared.clock.now_ms(), policies };
+        let inputs = inputs(restoring, &mut *self.reader, from, &begin, &mut self.resets)?;
         for (index, Input { partition, position, .. }) in inputs.iter().enumerate() {
             if let Err(error) = self.reader.assign(partition, ReadFrom::Offset(*position)) {
                 for Input { partition: assigned, .. } in &inputs[..index] {
@@ -128,6 +133,7 @@ impl Worker {
         let sub_topology = self.shared.sub_topology(id);
         let processors = self.shared.topology.instantiate(id.sub_topology);
         let mut processors = processors.expect("the control thread starts only tasks of this topology");
+        processors.set_timestamps(self.shared.settings.timestamps);
         let Some(Slot::Restoring(restoring)) = self.tasks.remove(&id) else { return Ok(()) };
         let Restoring { mut stores, restore } = *restoring;
         let current_ms = Some(self.shared.clock.now_ms());
@@ -143,6 +149,7 @@ impl Worker {
         let offsets = stores.committed().changelog_offsets.clone();
         let mut context = Context::new(id, stores, Arc::clone(&self.shared.globals), self.production.clone());
         context.set_wall_clock_ms(self.shared.clock.now_ms());
+        context.tolerate(Tolerance::of(&self.shared.handlers));
         let begun = processors.init(&mut context);
         let task = Task::new(id, sub_topology, processors, context, inputs, self.shared.settings.max_task_idle);
         self.tasks.insert(id, Slot::Running(Box::new(task)));
@@ -157,6 +164,8 @@ impl Worker {
         self.shared.hosted.remove(id);
         self.waiting.remove(&id);
         self.suspects.remove(&id);
+        self.forget_failures(id);
+        self.shared.inputs(id).iter().for_each(|(_, partition)| self.resets.forget(partition));
         let was_running = matches!(self.tasks.get(&id), Some(Slot::Running(_)));
         let Some(stores) = self.detach(id) else { return Ok(None) };
         let (metrics, name) = (&self.shared.metrics, id.to_string());
@@ -241,8 +250,17 @@ impl Worker {
     }
 }
 
+/// How a task begins where it has no position.
+#[derive(Debug)]
+struct Begin {
+    guarantee: Guarantee,
+    now_ms: i64,
+    /// What is said about each partition.
+    policies: Vec<Option<OffsetReset>>,
+}
+
 /// Where a task begins: at the positions that the group has. Where it has none, at those that were stored with the state, else
-/// at the beginning.
+/// where the offset reset says.
 ///
 /// The group forgets positions that are not committed for long (`offsets.retention.minutes`). To begin again beside state that
 /// holds those records already would count them twice, so that is refused.
@@ -250,11 +268,12 @@ fn inputs(
     restoring: &mut Restoring,
     reader: &mut dyn Reader,
     from: Vec<((usize, TopicPartition), Option<i64>)>,
-    guarantee: Guarantee,
+    begin: &Begin,
+    resets: &mut Resets,
 ) -> Result<Vec<Input>, ProcessError> {
     let stored = restoring.stores.committed().positions.clone();
     let is_known = from.iter().any(|((_, partition), committed)| committed.is_some() || stored.contains_key(partition));
-    if !is_known && guarantee == Guarantee::ExactlyOnce && restoring.stores.has_rows()? {
+    if !is_known && begin.guarantee == Guarantee::ExactlyOnce && restoring.stores.has_rows()? {
         let names: Vec<_> = from.iter().map(|((_, partition), _)| partition.to_string()).collect();
         return Err(ProcessError::Log(LogError::Refused {
             what: format!("beginning with {}", names.join(", ")),
@@ -264,27 +283,23 @@ fn inputs(
                 .into(),
         }));
     }
-    let input = |((source, partition), committed): ((usize, TopicPartition), Option<i64>)| {
-        let position = match (committed, stored.get(&partition)) {
-            (Some(offset), _) => offset,
-            (None, Some(offset)) => {
+    let input = |(((source, partition), committed), policy): (((usize, TopicPartition), Option<i64>), &Option<_>)| {
+        let stored = stored.get(&partition).copied();
+        let chosen = resets.get(&partition, committed.or(stored));
+        let position = match (chosen, committed, stored) {
+            (Some(offset), ..) | (None, Some(offset), _) => offset,
+            (None, None, Some(offset)) => {
                 tracing::warn!(%partition, offset, "the group has no position; going on where the stored state is");
-                *offset
+                offset
             }
-            (None, None) => reader.beginning_offset(&partition)?,
+            (None, None, None) => {
+                let reset = policy.unwrap_or(OffsetReset::Earliest);
+                let offset = begin_at(reader, &partition, reset, begin.now_ms)?;
+                resets.choose(&partition, None, offset);
+                offset
+            }
         };
-        Ok(Input { source, partition, position, is_committed: committed.is_some() })
+        Ok(Input { source, partition, position, is_committed: committed.is_some() && chosen.is_none() })
     };
-    from.into_iter().map(input).collect()
-}
-
-/// An error and its causes in one line.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    from.into_iter().zip(&begin.policies).map(input).collect()
 }

@@ -4,10 +4,11 @@ use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, syn
 
 use super::{Collector, DriverError, TestRecord};
 use crate::{
+    config::Timestamps,
     log::{RecordRef, TopicPartition},
-    processor::{Context, Globals, PunctuationKind},
+    processor::{Context, Globals, Handlers, Known, Output, PunctuationKind, Tolerance},
     state::{CommitPoint, StateError, StateSettings, StoreId, TaskId, TaskStores},
-    topology::{Processors, Resolved, SubTopology},
+    topology::{Processed, Processors, Resolved, SubTopology},
 };
 
 /// Keys, values and timestamps.
@@ -18,6 +19,9 @@ pub(super) type Rows = Vec<(Vec<u8>, Vec<u8>, i64)>;
 pub(super) struct DriverTask {
     processors: Processors,
     ctx: Context,
+    output: Rc<RefCell<Collector>>,
+    /// The largest time of a record of each source.
+    times: BTreeMap<usize, i64>,
     /// Records that the changelogs would have.
     changelogs: BTreeMap<StoreId, i64>,
 }
@@ -35,25 +39,58 @@ impl DriverTask {
         let id = TaskId::new(sub_topology.id, 0);
         let stores = TaskStores::open(settings, id, Arc::clone(&sub_topology.stores))?;
         let mut processors = resolved.instantiate(sub_topology.id)?;
-        let mut ctx = Context::new(id, stores, globals, output);
+        let mut ctx = Context::new(id, stores, globals, Rc::clone(&output) as Rc<RefCell<dyn Output>>);
         ctx.set_emit_interval_ms(0);
         processors.init(&mut ctx)?;
-        Ok(Self { processors, ctx, changelogs: BTreeMap::new() })
+        Ok(Self { processors, ctx, output, times: BTreeMap::new(), changelogs: BTreeMap::new() })
+    }
+
+    /// Leaves failing nodes out where `handlers` always say so.
+    pub(super) fn tolerate(&mut self, handlers: &Handlers) {
+        self.ctx.tolerate(Tolerance::of(handlers));
     }
 
     /// Processes a record and commits what it has changed; after an error, nothing has changed.
-    pub(super) fn process(&mut self, source: usize, record: &TestRecord, offset: i64) -> Result<(), DriverError> {
-        let processed = self.processors.process(&mut self.ctx, source, record.at(offset), record.headers.clone());
-        match processed {
-            Ok(()) => {
-                let partition = TopicPartition::new(Arc::clone(&record.topic), 0);
-                Ok(self.commit(BTreeMap::from([(partition, offset + 1)]))?)
-            }
-            Err(error) => {
-                self.ctx.stores_mut().discard();
-                Err(error.into())
+    pub(super) fn process(
+        &mut self,
+        handlers: &Handlers,
+        source: usize,
+        record: &TestRecord,
+        offset: i64,
+    ) -> Result<(), DriverError> {
+        let dropped = *self.ctx.dropped();
+        let mut known = None;
+        let partition_time = self.times.entry(source).or_insert(-1);
+        let time_ms = self.processors.time_of(&self.ctx, source, *partition_time, &record.at(offset), &record.headers);
+        *partition_time = time_ms.max(*partition_time);
+        loop {
+            let Self { processors, ctx, .. } = self;
+            let (at, headers) = (record.at(offset), record.headers.clone());
+            match processors.process_or_judge(ctx, handlers, known.as_ref(), source, at, time_ms, headers) {
+                Ok(Processed::Done | Processed::Settled) => {
+                    let partition = TopicPartition::new(Arc::clone(&record.topic), 0);
+                    return Ok(self.commit(BTreeMap::from([(partition, offset + 1)]))?);
+                }
+                Ok(Processed::Again(verdict)) => {
+                    self.take_back();
+                    self.ctx.restore_dropped(dropped);
+                    known = Some(Known::Judged(verdict));
+                }
+                Err(error) => {
+                    self.take_back();
+                    return Err(error.into());
+                }
             }
         }
+    }
+
+    fn take_back(&mut self) {
+        self.ctx.stores_mut().discard();
+        self.output.borrow_mut().take();
+    }
+
+    pub(super) fn set_timestamps(&mut self, timestamps: Timestamps) {
+        self.processors.set_timestamps(timestamps);
     }
 
     pub(super) fn rows(&self, store: StoreId) -> Result<Rows, StateError> {

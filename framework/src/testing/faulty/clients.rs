@@ -70,6 +70,10 @@ impl Reader for FaultyReader {
         self.reader.known_end(partition)
     }
 
+    fn offset_for_time(&mut self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
+        self.faults.alive(|| self.reader.offset_for_time(partition, timestamp_ms))
+    }
+
     fn beginning_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
         self.faults.alive(|| self.reader.beginning_offset(partition))
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     serde::Serdes,
     state::StoreKind,
-    topology::{Factory, TopologyError},
+    topology::{Factory, SourceOptions, TopologyError},
 };
 
 // === impl Graph ===
@@ -76,10 +76,13 @@ impl Graph {
         self.joins.push((left, right));
     }
 
-    /// A source of a stream of these topics and this data, when there is one already.
+    /// A source of a stream of these topics and this data without options, when there is one already.
     pub(crate) fn find_source(&self, operator: &'static str, wanted: &[TopicRef], data: &DataType) -> Option<NodeId> {
         let same = |node: &GraphNode| match &node.role {
-            Role::Source { topics, data: found } => node.operator == operator && topics == wanted && found == data,
+            Role::Source { topics, data: found } => {
+                let plain = node.options == SourceOptions::default();
+                plain && node.operator == operator && topics == wanted && found == data
+            }
             Role::Operator | Role::Sink { .. } => false,
         };
         self.nodes.iter().position(same).map(NodeId::new)
@@ -106,6 +109,7 @@ impl GraphNode {
             reads_globals: Vec::new(),
             uses: Vec::new(),
             takes_null_keys: false,
+            options: SourceOptions::default(),
             table: None,
             factory,
         }
@@ -119,6 +123,11 @@ impl GraphNode {
     /// A node that writes to a topic.
     pub(crate) fn sink(parent: NodeId, topic: TopicRef, factory: Factory) -> Self {
         Self { role: Role::Sink { topic }, ..Self::operator("to", vec![parent], factory) }
+    }
+
+    /// Its topics are read like this.
+    pub(crate) fn options(self, options: SourceOptions) -> Self {
+        Self { options, ..self }
     }
 
     /// Its results are the changes of a table.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DataType, Graph, GraphNode, NodeId, Role, TopicRef};
-use crate::topology::{TopologyError, error::Formats};
+use crate::topology::{SourceOptions, TopologyError, error::Formats};
 
 // === impl Graph ===
 
@@ -51,6 +51,7 @@ impl Graph {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
+        self.check_options()?;
         let mut seen: BTreeMap<&str, Formats> = BTreeMap::new();
         let sources = self.nodes.iter().filter_map(|node| match &node.role {
             Role::Source { topics, data: DataType { key, value, .. } } => {
@@ -77,6 +78,26 @@ impl Graph {
                 Some(_) => {}
                 None => {
                     seen.insert(topic, second);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Options belong to a topic: whoever has some is its only source.
+    fn check_options(&self) -> Result<(), TopologyError> {
+        let mut seen: BTreeMap<&TopicRef, bool> = BTreeMap::new();
+        for node in &self.nodes {
+            let Role::Source { topics, .. } = &node.role else { continue };
+            let has_options = node.options != SourceOptions::default();
+            for topic in topics {
+                match seen.insert(topic, has_options) {
+                    Some(had_options) if had_options || has_options => {
+                        return Err(TopologyError::OptionsTwice {
+                            topic: topic.external().unwrap_or_default().to_owned(),
+                        });
+                    }
+                    Some(_) | None => {}
                 }
             }
         }

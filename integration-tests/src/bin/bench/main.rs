@@ -9,6 +9,7 @@
 
 mod compare;
 mod load;
+mod memory;
 mod meter;
 mod run;
 mod work;
@@ -29,6 +30,8 @@ enum Command {
     Load(load::Load),
     /// Measure one piece of work; prints one line of JSON.
     Run(run::Run),
+    /// Load and restore many tasks with many stores, and see whether memory stays within its budget.
+    Memory(memory::Memory),
     /// Measure all works, in turn with Kafka Streams, and print the ratios.
     Compare(compare::Compare),
 }
@@ -40,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(load) => load.run(),
         Command::Run(run) => run.run().await,
+        Command::Memory(memory) => memory.run(),
         Command::Compare(compare) => compare.run(),
     }
 }

@@ -48,6 +48,9 @@ pub(super) struct Run {
     /// Where state is kept.
     #[arg(long)]
     state_dir: PathBuf,
+    /// In how many stores values are kept.
+    #[arg(long, default_value_t = 1)]
+    stores: usize,
     /// Worker threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -86,7 +89,7 @@ impl Run {
     pub(super) async fn run(&self) -> anyhow::Result<()> {
         let application = self.application.clone().unwrap_or_else(|| unique("bench"));
         let log = connect(&self.bootstrap)?;
-        let topology = self.work.topology(&self.topic, &self.table)?;
+        let topology = self.work.topology(&self.topic, &self.table, self.stores)?;
         let topics = internal_topics(&topology, &application);
         self.prepare(&log, &application)?;
         let expected = match self.phase {
@@ -102,7 +105,9 @@ impl Run {
         let expected = expected.context("the input does not exist: `bench load` makes it")? as f64;
 
         let boot = Reading::now()?;
-        let instance = App::new(topology, self.config(&application)?).start().await?;
+        let config = self.config(&application)?;
+        let budget = config.memory_bytes;
+        let instance = App::new(topology, config).start().await?;
         let (first, head_start) = match self.phase {
             Phase::Restore => (boot, 0.0),
             _ => first_record(&instance).await?,
@@ -140,6 +145,7 @@ impl Run {
             "processed_before_first_look": head_start,
             "rss_peak_mib": peak,
             "rss_mib": rss,
+            "memory_budget_mib": budget as f64 / f64::from(1 << 20),
             "thread_cpu_s": by_thread.into_iter().collect::<BTreeMap<_, _>>(),
         });
         let mut records = 0;

@@ -17,7 +17,7 @@ pub(super) enum Work {
     Count,
     /// Counts by key and minute.
     Window,
-    /// Keeps the last value by key.
+    /// Keeps the last value by key, in one store or several.
     Latest,
     /// Joins a stream with a table of 100-byte values; 200 bytes of output.
     Join,
@@ -26,7 +26,7 @@ pub(super) enum Work {
 // === impl Work ===
 
 impl Work {
-    pub(super) fn topology(self, topic: &str, table: &str) -> anyhow::Result<Topology> {
+    pub(super) fn topology(self, topic: &str, table: &str, stores: usize) -> anyhow::Result<Topology> {
         let topology = Topology::builder("bench");
         let stream = topology.stream(topic, Serdes::<String, String>::default());
         match self {
@@ -44,7 +44,11 @@ impl Work {
                 stream.group_by_key().windowed_by(minutes).count().materialized("store");
             }
             Self::Latest => {
-                stream.group_by_key().reduce(|_, value: &String| value.clone()).materialized("store");
+                let grouped = stream.group_by_key();
+                for number in 0..stores {
+                    let name = if number == 0 { "store".to_owned() } else { format!("store-{number}") };
+                    grouped.reduce(|_, value: &String| value.clone()).materialized(&name);
+                }
             }
             Self::Join => {
                 let table = topology.table(table, Serdes::<String, String>::default());
