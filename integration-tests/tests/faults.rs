@@ -35,5 +35,6 @@ async fn a_broker_that_crashes_tables_that_are_damaged_and_a_kill_while_they_are
     let killed = Fault::KillAtStart { victim: 1, at: "read-changelog:after:1".parse()? };
     let report = play(2, vec![broker, corrupt, killed]).await?;
     ensure!(report.damages_found > 0, "damaged tables were not found");
+    ensure!(report.notes.is_empty(), "{:?}", report.notes);
     Ok(())
 }
