@@ -30,7 +30,7 @@ use crate::{
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// How long an instance may take to come to a failpoint; one that does not is killed.
-const FAILPOINT_PATIENCE: Duration = Duration::from_secs(12);
+const FAILPOINT_PATIENCE: Duration = Duration::from_secs(25);
 /// How often to look after the instances.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -205,9 +205,9 @@ impl Fleet {
                 let told = format!("{} ended with {status}: {}", name(number), error.unwrap_or("no word"));
                 // One that does not find the log in time at its start ends, for its supervisor to start it again.
                 if log.contains("joined generation") {
-                    self.ended.push(told)
+                    self.ended.push(told);
                 } else {
-                    self.not_started.push(told)
+                    self.not_started.push(told);
                 }
                 let Life { damaged, all_damaged, .. } = std::mem::take(&mut self.lives[number]);
                 self.lives[number] = Life { damaged, all_damaged, after_crash: true, ..Life::default() };

@@ -166,7 +166,7 @@ async fn happen(fault: Fault, fleet: &mut Fleet, broker: &mut Broker, rng: &mut 
         Fault::KillBroker { down } => {
             block_in_place(|| broker.kill())?;
             fleet.pass(down).await?;
-            block_in_place(|| broker.start())?;
+            start(broker)?;
         }
         Fault::LoseTask { victim, running: true } => fleet.lose_task(victim, rng)?,
         Fault::LoseTask { victim, running: false } => {
@@ -186,6 +186,11 @@ async fn happen(fault: Fault, fleet: &mut Fleet, broker: &mut Broker, rng: &mut 
         }
     }
     Ok(note)
+}
+
+/// Starts the broker again. On a machine that is busy it may not be up in time: then once more.
+fn start(broker: &mut Broker) -> anyhow::Result<()> {
+    block_in_place(|| broker.start().or_else(|_| broker.start()).or_else(|_| broker.start()))
 }
 
 fn connect(bootstrap: &str) -> anyhow::Result<Arc<dyn Log>> {

@@ -203,19 +203,19 @@ impl Books {
         let page = &self.page;
         for (teller, expected) in &page.by_teller {
             let got = page.counts.get(teller).copied().unwrap_or(0);
-            self.agree(teller, got, *expected)?;
+            self.agree(teller, &got, expected)?;
         }
         for (account, (postings, balance)) in &page.expected {
             let got = page.balances.get(account).cloned().unwrap_or_default();
-            self.agree(account, got.postings, *postings)?;
+            self.agree(account, &got.postings, postings)?;
             if self.guarantee == Guarantee::ExactlyOnce {
-                self.agree(account, got.balance, *balance)?;
+                self.agree(account, &got.balance, balance)?;
             }
         }
         Ok(())
     }
 
-    fn agree<T: PartialOrd + Debug>(&self, key: &str, got: T, expected: T) -> anyhow::Result<()> {
+    fn agree<T: PartialOrd + Debug>(&self, key: &str, got: &T, expected: &T) -> anyhow::Result<()> {
         let agree = match self.guarantee {
             Guarantee::ExactlyOnce => got == expected,
             Guarantee::AtLeastOnce => got >= expected,
