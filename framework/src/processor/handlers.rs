@@ -231,7 +231,7 @@ impl Failure<'_> {
         let cause = std::error::Error::source(self.error);
         let mut headers = vec![
             ("__streams.errors.exception", self.error.class().to_owned()),
-            ("__streams.errors.message", cause.map_or_else(|| self.error.to_string(), |cause| with_causes(cause))),
+            ("__streams.errors.message", cause.map_or_else(|| self.error.to_string(), with_causes)),
             ("__streams.errors.stacktrace", with_causes(self.error)),
             ("__streams.errors.topic", self.topic.to_string()),
             ("__streams.errors.partition", self.task.partition.to_string()),
