@@ -40,13 +40,16 @@ pub struct Config {
     /// `MILLPOND_STATE_CLEANUP_DELAY_MS`.
     pub state_cleanup_delay: Duration,
     /// Bytes of all that grows with the work, whatever the number of tasks and stores: rows at hand, RocksDB's block cache and write
-    /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside. Default 112 MiB.
+    /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside. Default 256 MiB.
     /// `MILLPOND_MEMORY_BYTES`.
     pub memory_bytes: usize,
     /// How long a task that has records of some of its inputs waits for others to get some, so that records of all inputs are taken by
     /// their timestamps; `None`: not even for records that are on the log already. Default 0: only for those.
     /// `MILLPOND_MAX_TASK_IDLE_MS`, where -1 stands for `None`; `max.task.idle.ms` of Kafka Streams.
     pub max_task_idle: Option<Duration>,
+    /// How long a cluster that starts again waits for the members that have its state, before those that came first restore it from
+    /// changelogs. Default 3 s. `MILLPOND_STATE_WAIT_MS`.
+    pub state_wait: Duration,
     /// How long the group waits for a silent instance. Default 6 s, the least that brokers allow by default.
     /// `MILLPOND_SESSION_TIMEOUT_MS`.
     pub session_timeout: Duration,
@@ -131,8 +134,9 @@ impl Default for Config {
             guarantee: Guarantee::ExactlyOnce,
             commit_interval: Duration::from_millis(100),
             state_cleanup_delay: Duration::from_secs(600),
-            memory_bytes: 112 << 20,
+            memory_bytes: 256 << 20,
             max_task_idle: Some(Duration::ZERO),
+            state_wait: Duration::from_secs(3),
             session_timeout: Duration::from_secs(6),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
@@ -192,6 +196,9 @@ impl Config {
                 }
             }
             "COMMIT_INTERVAL_MS" => self.commit_interval = millis(variable, value)?,
+            "STATE_WAIT_MS" => {
+                self.state_wait = Duration::from_millis(parse(variable, value, "a number of milliseconds, or 0")?);
+            }
             "STATE_CLEANUP_DELAY_MS" => self.state_cleanup_delay = millis(variable, value)?,
             "MEMORY_BYTES" => self.memory_bytes = natural(variable, value)?,
             "MAX_TASK_IDLE_MS" => {

@@ -3,7 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -13,6 +13,7 @@ use millpond::{
     log::{Append, Headers, Isolation, Log, NewTopic, ReadFrom, ReaderEvent, TopicPartition},
 };
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -31,6 +31,8 @@ pub struct Instance {
     state_dir: PathBuf,
     bootstrap: String,
     environment: BTreeMap<String, String>,
+    /// Bytes of the disk of its own that its state lies on; `None`: the machine's.
+    disk: Option<u64>,
     process: Option<Child>,
     starts: usize,
 }
@@ -92,6 +94,7 @@ impl Instance {
             state_dir: folder.join(id),
             bootstrap: bootstrap.into(),
             environment: [("MILLPOND_LOG".to_owned(), "info".to_owned())].into(),
+            disk: None,
             process: None,
             starts: 0,
         })
@@ -111,6 +114,11 @@ impl Instance {
     pub fn with(mut self, variable: &str, value: &str) -> Self {
         self.environment.insert(variable.to_owned(), value.to_owned());
         self
+    }
+
+    /// Puts the state of its next starts on a disk of so many bytes that lives as long as the process; `None`: on the machine's.
+    pub fn set_disk(&mut self, bytes: Option<u64>) {
+        self.disk = bytes;
     }
 
     /// The same with another state directory.
@@ -169,7 +177,26 @@ impl Instance {
             }
         };
         command.envs(&self.environment);
-        Ok(command)
+        match self.disk {
+            Some(bytes) => self.on_own_disk(&command, bytes),
+            None => Ok(command),
+        }
+    }
+
+    /// The command with a file system in memory over the state directory, which nobody else sees.
+    fn on_own_disk(&self, command: &Command, bytes: u64) -> anyhow::Result<Command> {
+        std::fs::create_dir_all(&self.state_dir)?;
+        let mut own = Command::new("unshare");
+        own.args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+            .arg(format!("mount -t tmpfs -o size={bytes} none \"$0\" && exec \"$@\""))
+            .arg(&self.state_dir)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            own.env(name, value.unwrap_or_default());
+        }
+        Ok(own)
     }
 
     /// Starts its process.

@@ -1,6 +1,6 @@
 //! Records that fail, and what the handlers decide about them: whole instances on the embedded log.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use integration_tests::{
@@ -109,7 +109,7 @@ async fn many_failures_cost_time_and_nothing_else() -> anyhow::Result<()> {
     let bad = |index: usize| index % 10 == 3;
     place.append("in", (0..RECORDS).map(|index| ("k", if bad(index) { "bad" } else { "good" }, 1)))?;
     let config = Config { processing_errors: OnError::Continue, ..place.config() };
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     let instance = place.start(App::new(topology.build()?, config)).await?;
     place.committed("out", RECORDS - RECORDS / 10).await?;
     println!("{} failures among {RECORDS} records took {:?}", RECORDS / 10, started.elapsed());

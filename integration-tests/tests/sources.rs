@@ -1,9 +1,6 @@
 //! How topics are read: which time records have, and where reading begins. Whole instances on the embedded log.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use integration_tests::{
@@ -16,6 +13,7 @@ use millpond::{
     config::OffsetReset,
     dsl::Consumed,
     log::{TopicPartition, embedded::EmbeddedLog},
+    time::{Clock as _, SystemClock},
 };
 
 fn values(records: &[Text]) -> Vec<&str> {
@@ -56,7 +54,7 @@ async fn a_task_goes_by_the_time_that_a_function_finds() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_position_reading_begins_where_it_is_told() -> anyhow::Result<()> {
-    let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let now_ms = SystemClock::new().now_ms();
     let hours_ago = |hours: i64| now_ms - hours * 3_600_000;
     let old = [("k", "old", hours_ago(5)), ("k", "yesterday", hours_ago(3)), ("k", "today", hours_ago(1))];
     let hours = |hours: u64| OffsetReset::ByDuration(Duration::from_secs(hours * 3_600));

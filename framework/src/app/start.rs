@@ -110,7 +110,7 @@ impl Start {
                 transactional_ids,
                 topology_fingerprint: topology.fingerprint(),
             },
-            Settings::default(),
+            Settings { state_wait: config.state_wait, ..Settings::default() },
         );
         let now = clock.monotonic();
         for record in records {

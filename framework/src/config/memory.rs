@@ -1,9 +1,9 @@
 //! How the memory of an instance is divided: one setting bounds all that grows with the work.
 //!
 //! ```text
-//! memory_bytes ─┬─ 1/2 rows at hand, half of them at most uncommitted
-//!               ├─ 1/4 RocksDB: block cache and write buffers
-//!               └─ 1/4 queues: 1/2 to be sent, 1/4 fetched, 1/8 taken in, 1/8 for restores, global tables and metadata
+//! memory_bytes ─┬─ 3/4 rows at hand, a sixth of them at most uncommitted
+//!               ├─ 1/8 RocksDB: block cache and write buffers
+//!               └─ 1/8 queues: 1/2 to be sent, 1/4 fetched, 1/8 taken in, 1/8 for restores, global tables and metadata
 //! ```
 
 /// The parts of an instance's memory, in bytes. Those of queues are per worker thread.
@@ -33,11 +33,11 @@ impl MemoryShares {
     #[must_use]
     pub fn of(memory_bytes: usize, threads: usize) -> Self {
         let threads = threads.max(1);
-        let queues = memory_bytes / 4;
+        let queues = memory_bytes / 8;
         let per_worker = |bytes: usize| (bytes / threads).max(LEAST_QUEUE);
         Self {
             state: memory_bytes - queues,
-            uncommitted: per_worker(memory_bytes / 4),
+            uncommitted: per_worker(memory_bytes / 8),
             sending: per_worker(queues / 2),
             fetched: per_worker(queues / 4),
             taken_in: per_worker(queues / 8),
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn the_parts_are_no_more_than_the_whole() {
         for threads in 1..=64 {
-            for memory_bytes in [32 << 20, 128 << 20, 1 << 30, 8 << 30].map(|bytes: usize| bytes * threads) {
+            for memory_bytes in [64 << 20, 256 << 20, 1 << 30, 8 << 30].map(|bytes: usize| bytes * threads) {
                 let shares = MemoryShares::of(memory_bytes, threads);
                 // Two clients fetch for a worker: for its inputs and for its restores.
                 let queues = threads * (shares.sending + 2 * shares.fetched + shares.taken_in);

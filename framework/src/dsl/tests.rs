@@ -51,7 +51,7 @@ fn a_record_goes_depth_first_through_children_in_the_order_they_were_attached() 
         upper.to("c");
         words.filter_not(|_, word| word == "x").to("d");
     });
-    driver.pipe_bytes(record("in", Some("k"), Some("x y"), 7)).expect("processed");
+    driver.pipe_bytes(&record("in", Some("k"), Some("x y"), 7)).expect("processed");
     let expected = ["a k x @7", "b k X @7", "c k X @7", "a k y @7", "b k Y @7", "c k Y @7", "d k y @7"];
     assert_eq!(written(&mut driver), expected);
 }
@@ -66,7 +66,7 @@ fn headers_go_with_the_record_through_operators_stores_and_repartition_topics() 
     });
     let headers = Headers::new([("trace", Some(b"7".as_slice()))]);
     driver
-        .pipe_bytes(TestRecord { headers: headers.clone(), ..record("in", Some("k"), Some("v"), 0) })
+        .pipe_bytes(&TestRecord { headers: headers.clone(), ..record("in", Some("k"), Some("v"), 0) })
         .expect("processed");
     let outputs = driver.outputs();
     assert_eq!(outputs.len(), 2);
@@ -88,9 +88,9 @@ fn records_without_a_key_pass_a_repartition_topic_only_before_a_left_join() {
         by_value(topology).map_values(|_, _| 1).left_join(&table, |_, _, row| row.cloned()).to("out");
     });
     for driver in [&mut inner, &mut left] {
-        driver.pipe_bytes(record("table", Some("v"), Some("row"), 0)).expect("processed");
-        driver.pipe_bytes(record("in", Some("k"), Some("v"), 1)).expect("processed");
-        driver.pipe_bytes(record("in", Some("k"), None, 2)).expect("processed");
+        driver.pipe_bytes(&record("table", Some("v"), Some("row"), 0)).expect("processed");
+        driver.pipe_bytes(&record("in", Some("k"), Some("v"), 1)).expect("processed");
+        driver.pipe_bytes(&record("in", Some("k"), None, 2)).expect("processed");
     }
     assert_eq!(written(&mut inner), ["out v row @1"]);
     assert_eq!(written(&mut left), ["out v row @1", "out - - @2"]);
@@ -105,10 +105,10 @@ fn a_record_that_cannot_be_read_leaves_no_trace() {
         topology.table("in", Serdes::<String, i64>::default()).materialized("table");
     });
     let good = TestRecord { value: Some(vec![0; 8]), ..record("in", Some("k"), None, 0) };
-    driver.pipe_bytes(good.clone()).expect("8 bytes are a number");
+    driver.pipe_bytes(&good).expect("8 bytes are a number");
     for value in [Some(vec![1]), None] {
         let bad = TestRecord { value, ..good.clone() };
-        match driver.pipe_bytes(bad).expect_err("no number") {
+        match driver.pipe_bytes(&bad).expect_err("no number") {
             DriverError::Process(ProcessError::Deserialization { topic, partition: 0, offset, .. }) => {
                 assert_eq!(&*topic, "in");
                 assert!(offset > 0);
@@ -133,7 +133,7 @@ fn a_topic_that_is_written_and_read_is_processed_in_a_loop() {
     let values: Vec<_> = driver.read(&n).expect("numbers").into_iter().map(|record| record.value).collect();
     assert_eq!(values, [2, 1, 0]);
     assert_eq!(driver.rows("last", &Serdes::default()).expect("the store"), [("k".to_owned(), 0_i64, 5)]);
-    let error = driver.pipe_bytes(record("m", None, None, 0)).expect_err("not read");
+    let error = driver.pipe_bytes(&record("m", None, None, 0)).expect_err("not read");
     assert_eq!(error.to_string(), "the topology does not read topic `m`");
 }
 
@@ -145,9 +145,9 @@ fn the_old_value_of_a_new_aggregate_is_the_initializers_and_of_a_new_reduction_n
         grouped.reduce(|sum, n| sum + n).filter(|_, sum| *sum == 0).to_stream().to("summed");
     });
     let one = TestRecord { value: Some(1_i64.to_be_bytes().to_vec()), ..record("in", Some("k"), None, 3) };
-    driver.pipe_bytes(one.clone()).expect("processed");
+    driver.pipe_bytes(&one).expect("processed");
     assert_eq!(written(&mut driver), ["counted k - @3"], "from 0, which passed, to 1, which does not");
-    driver.pipe_bytes(one).expect("processed");
+    driver.pipe_bytes(&one).expect("processed");
     assert!(written(&mut driver).is_empty(), "neither before nor after");
 }
 
@@ -157,8 +157,8 @@ fn rows_of_a_table_are_written_with_its_own_serdes() {
         let table = topology.table("in", Plain::default()).with_serdes(Serdes::json()).materialized("json");
         topology.stream("s", Plain::default()).join(&table, |_, _, row| row.clone()).to("out");
     });
-    driver.pipe_bytes(record("in", Some("k"), Some("v"), 0)).expect("processed");
-    driver.pipe_bytes(record("s", Some("k"), Some(""), 1)).expect("processed");
+    driver.pipe_bytes(&record("in", Some("k"), Some("v"), 0)).expect("processed");
+    driver.pipe_bytes(&record("s", Some("k"), Some(""), 1)).expect("processed");
     assert_eq!(written(&mut driver), ["out k v @1"]);
     let rows = driver.rows("json", &Serdes::new(Utf8, Raw)).expect("the store");
     assert_eq!(rows, [("k".to_owned(), b"\"v\"".to_vec(), 0)]);
@@ -234,7 +234,7 @@ proptest! {
     fn a_join_of_tables_has_the_rows_of_joining_them_at_the_end(events in events()) {
         let mut driver = driver(|topology| joins(topology, true));
         for (topic, key, value, at) in &events {
-            driver.pipe_bytes(record(topic, Some(&key.to_string()), value.as_deref(), *at)).expect("processed");
+            driver.pipe_bytes(&record(topic, Some(&key.to_string()), value.as_deref(), *at)).expect("processed");
         }
         let mut left = rows(&events, "left");
         left.retain(|_, value| value != "a");
@@ -260,8 +260,8 @@ proptest! {
         let mut made = driver(|topology| joins(topology, false));
         for (topic, key, value, at) in &events {
             let record = record(topic, Some(&key.to_string()), value.as_deref(), *at);
-            kept.pipe_bytes(record.clone()).expect("processed");
-            made.pipe_bytes(record).expect("processed");
+            kept.pipe_bytes(&record).expect("processed");
+            made.pipe_bytes(&record).expect("processed");
             prop_assert_eq!(written(&mut kept), written(&mut made));
         }
     }

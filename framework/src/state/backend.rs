@@ -10,7 +10,7 @@ use super::{
     memory::{Memory, MemoryWrite},
     range::{Direction, KeyRange},
     rocks::{Rocks, RocksRows, RocksWriter},
-    timed::{Advance, NO_STREAM_TIME},
+    timed::{Advance, BUCKET_BYTES, NO_STREAM_TIME},
 };
 
 /// Committed rows of all stores of a task, and the point they are at. Written by the owner's thread, read by any.
@@ -178,6 +178,11 @@ impl Backend {
 // === impl BackendRows ===
 
 impl BackendRows {
+    /// The stores of which rows expire with these, and the first key that stays.
+    pub(super) fn expired(&self) -> Vec<(StoreId, [u8; BUCKET_BYTES])> {
+        self.advances.iter().filter_map(|advance| Some((advance.store, advance.keep_from?))).collect()
+    }
+
     /// Memory in use, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let in_memory = |write: &MemoryWrite| match write {

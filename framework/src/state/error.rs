@@ -118,4 +118,15 @@ impl StateError {
             _ => false,
         }
     }
+
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            // What RocksDB says of ENOSPC.
+            Self::Open { reason, .. } | Self::Database { reason, .. } => reason.contains("No space left on device"),
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
 }

@@ -10,7 +10,10 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-use self::{rows::Rows, slab::Slab};
+use self::{
+    rows::{Hashed, Rows},
+    slab::Slab,
+};
 use super::{
     Row, StoreId,
     range::{Direction, KeyRange},
@@ -78,8 +81,8 @@ impl Overlay {
 
     /// The newest row of a key, if it is at hand.
     pub(super) fn get(&mut self, store: StoreId, key: &[u8]) -> Option<Entry<'_>> {
-        let hash = self.hasher.hash_one(key);
-        self.stores[store.index()].get(&mut self.slab, hash, key)
+        let key = self.hashed(key);
+        self.stores[store.index()].get(&mut self.slab, key)
     }
 
     /// Says that the backend has no row of this time or later, or that it is at hand.
@@ -92,30 +95,40 @@ impl Overlay {
         self.stores[store.index()].has_all_of(time)
     }
 
+    fn hashed<'k>(&self, key: &'k [u8]) -> Hashed<'k> {
+        Hashed { hash: self.hasher.hash_one(key), key }
+    }
+
     /// Sets the row of a key; without a value it is deleted.
     pub(super) fn write(&mut self, store: StoreId, key: &[u8], value: Option<&[u8]>, timestamp_ms: i64) {
-        let hash = self.hasher.hash_one(key);
+        let hashed = self.hashed(key);
         let hasher = |key: &[u8]| self.hasher.hash_one(key);
         let rows = &mut self.stores[store.index()];
-        self.live_bytes += rows.write(&mut self.slab, hash, key, Entry { value, timestamp_ms }, self.clock, &hasher);
+        self.live_bytes += rows.write(&mut self.slab, hashed, Entry { value, timestamp_ms }, self.clock, &hasher);
     }
 
     /// Keeps a committed row that was read, if there is room for it.
     pub(super) fn keep(&mut self, store: StoreId, key: &[u8], row: Row<'_>, limit_bytes: usize) {
-        let hash = self.hasher.hash_one(key);
+        let hashed = self.hashed(key);
         let hasher = |key: &[u8]| self.hasher.hash_one(key);
         let entry = Entry { value: Some(row.value), timestamp_ms: row.timestamp_ms };
         let others = self.bytes() - self.slab.bytes() - self.stores[store.index()].bytes();
         let rows = &mut self.stores[store.index()];
-        rows.keep(&mut self.slab, hash, key, entry, self.clock, (others, limit_bytes), &hasher);
+        rows.keep(&mut self.slab, hashed, entry, self.clock, (others, limit_bytes), &hasher);
     }
 
     /// Forgets a row that is committed: its backend's becomes another one.
     pub(super) fn forget_committed(&mut self, store: StoreId, key: &[u8]) {
         let rows = &mut self.stores[store.index()];
         if !rows.is_empty() {
-            rows.forget(&mut self.slab, self.hasher.hash_one(key), key, self.clock);
+            let hash = self.hasher.hash_one(key);
+            rows.forget(&mut self.slab, Hashed { hash, key }, self.clock);
         }
+    }
+
+    /// Forgets the committed rows whose keys are smaller: their backend has removed them.
+    pub(super) fn forget_below(&mut self, store: StoreId, key: &[u8]) {
+        self.stores[store.index()].forget_below(&mut self.slab, key, self.clock);
     }
 
     /// Ends the interval: later writes belong to the next. Hands out the writes of this one, by store and in the order of keys.

@@ -270,6 +270,7 @@ impl TaskStores {
         let mut next = self.committed.clone();
         next.advance(point);
         let rows = self.frozen.take().unwrap_or_else(|| self.backend.rows(0));
+        let expired = rows.expired();
         if !rows.is_empty() || next != self.committed {
             self.backend.commit(rows, &next)?;
             self.committed = next;
@@ -278,6 +279,7 @@ impl TaskStores {
         if self.overlay.is_frozen() {
             self.overlay.committed(self.memory.rows_share());
         }
+        expired.into_iter().for_each(|(store, key)| self.overlay.forget_below(store, &key));
         Ok(())
     }
 

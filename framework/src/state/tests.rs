@@ -289,7 +289,7 @@ fn a_database_that_cannot_be_made_is_named_and_nothing_is_moved() {
 #[test]
 fn idle_tasks_give_their_write_buffers_to_a_busy_one() {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
-    let settings = StateSettings { memory: MemoryBudget::new(32 << 20), ..on_disk(state_dir.path()) };
+    let settings = StateSettings { memory: MemoryBudget::new(168 << 20), ..on_disk(state_dir.path()) };
     let open = |partition| {
         let stores = TaskStores::open(&settings, TaskId::new(0, partition), [spec("a", true)].into());
         stores.expect("new stores")

@@ -22,7 +22,7 @@ pub(super) const NO_STREAM_TIME: i64 = -1;
 pub(super) const CLOSED_KEY: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xffclosed";
 
 /// Bytes of the bucket.
-const BUCKET_BYTES: usize = 8;
+pub(super) const BUCKET_BYTES: usize = 8;
 
 /// The key of a row of a window or session store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

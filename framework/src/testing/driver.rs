@@ -154,7 +154,7 @@ impl TopologyTestDriver {
         timestamp_ms: i64,
     ) -> Result<(), DriverError> {
         let record = topic.record(key, value, timestamp_ms)?;
-        self.pipe_bytes(record)
+        self.pipe_bytes(&record)
     }
 
     /// Processes a record of bytes to the end.
@@ -162,8 +162,8 @@ impl TopologyTestDriver {
     /// # Errors
     ///
     /// As [`TopologyTestDriver::pipe`].
-    pub fn pipe_bytes(&mut self, record: TestRecord) -> Result<(), DriverError> {
-        self.step(&record)?;
+    pub fn pipe_bytes(&mut self, record: &TestRecord) -> Result<(), DriverError> {
+        self.step(record)?;
         self.process_waiting()
     }
 

@@ -152,7 +152,7 @@ impl Processor<Text, Text> for TwoTypes {
             return Ok(ctx.forward(record("B", now_ms.to_string(), now_ms))?);
         }
         self.calls_of_a += 1;
-        if self.calls_of_a % 3 == 0 {
+        if self.calls_of_a.is_multiple_of(3) {
             ctx.cancel(punctuation);
         }
         Ok(ctx.forward(record("A", self.calls_of_a.to_string(), now_ms))?)

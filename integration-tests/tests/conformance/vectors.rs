@@ -133,7 +133,7 @@ impl Vector {
         let dropped_before = driver.dropped();
         let result = match step.advance_wall_clock_ms {
             Some(by) => driver.advance_wall_clock(Duration::from_millis(by)),
-            None => driver.pipe_bytes(self.record(step)),
+            None => driver.pipe_bytes(&self.record(step)),
         };
         result.map_err(|error| error.to_string())?;
         let found: Vec<Output> = driver.outputs().iter().map(|record| self.output(record)).collect();

@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 27] = [
+const SETTINGS: [&str; 28] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -30,6 +30,7 @@ const SETTINGS: [&str; 27] = [
     "SESSION_TIMEOUT_MS",
     "STATE_CLEANUP_DELAY_MS",
     "STATE_DIR",
+    "STATE_WAIT_MS",
     "THREADS",
     "TIMESTAMPS",
     "TRANSACTION_TIMEOUT_MS",

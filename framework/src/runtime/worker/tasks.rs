@@ -93,6 +93,8 @@ impl Worker {
                 self.waiting.insert(id, self.shared.clock.monotonic() + LAST_RETRY);
                 Ok(())
             }
+            // Nothing that writes can go on, whichever task met it first.
+            Err(ProcessError::State(error)) if error.is_disk_full() => Err(Trouble::State(error)),
             Err(error) => self.fail_task(id, &error),
         }
     }

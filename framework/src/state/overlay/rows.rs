@@ -32,6 +32,13 @@ pub(super) struct Rows {
     recent: Option<Recent>,
 }
 
+/// A key and its hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hashed<'k> {
+    pub(super) hash: u64,
+    pub(super) key: &'k [u8],
+}
+
 /// What is known of the rows that are not at hand.
 #[derive(Debug, Clone, Copy)]
 struct Recent {
@@ -71,7 +78,7 @@ impl Rows {
     }
 
     #[inline]
-    pub(super) fn get<'s>(&self, slab: &'s mut Slab, hash: u64, key: &[u8]) -> Option<Entry<'s>> {
+    pub(super) fn get<'s>(&self, slab: &'s mut Slab, Hashed { hash, key }: Hashed<'_>) -> Option<Entry<'s>> {
         let id = *self.table.find(hash, |id| slab.key(*id) == key)?;
         slab.ask(id);
         Some(slab.entry(id))
@@ -81,8 +88,7 @@ impl Rows {
     pub(super) fn write(
         &mut self,
         slab: &mut Slab,
-        hash: u64,
-        key: &[u8],
+        Hashed { hash, key }: Hashed<'_>,
         entry: Entry<'_>,
         clock: Intervals,
         hasher: &impl Fn(&[u8]) -> u64,
@@ -120,8 +126,7 @@ impl Rows {
     pub(super) fn keep(
         &mut self,
         slab: &mut Slab,
-        hash: u64,
-        key: &[u8],
+        Hashed { hash, key }: Hashed<'_>,
         entry: Entry<'_>,
         clock: Intervals,
         (others, limit_bytes): (usize, usize),
@@ -146,7 +151,7 @@ impl Rows {
     }
 
     /// Takes a row out, if it is committed.
-    pub(super) fn forget(&mut self, slab: &mut Slab, hash: u64, key: &[u8], clock: Intervals) {
+    pub(super) fn forget(&mut self, slab: &mut Slab, Hashed { hash, key }: Hashed<'_>, clock: Intervals) {
         if let Ok(entry) = self.table.find_entry(hash, |id| slab.key(*id) == key)
             && slab.written(*entry.get()) <= clock.committed
         {
@@ -156,6 +161,17 @@ impl Rows {
             }
             slab.remove(id);
         }
+    }
+
+    /// Takes the committed rows out whose keys are smaller.
+    pub(super) fn forget_below(&mut self, slab: &mut Slab, key: &[u8], clock: Intervals) {
+        self.table.retain(|id| {
+            let stays = slab.key(*id) >= key || slab.written(*id) > clock.committed;
+            if !stays {
+                slab.remove(*id);
+            }
+            stays
+        });
     }
 
     /// Hands out the writes of the interval that ends, in the order of keys.

@@ -342,13 +342,16 @@ mod tests {
 
     use super::*;
 
+    /// Where a row is, its key and value, and when it was written.
+    type Kept = (RowId, Vec<u8>, Option<Vec<u8>>, u64);
+
     proptest! {
         #[test]
         fn rows_keep_what_they_were_given(
             steps in prop::collection::vec((0..12_usize, prop::option::of(0..1500_usize), any::<bool>()), 1..200),
         ) {
             let mut slab = Slab::default();
-            let mut rows: Vec<Option<(RowId, Vec<u8>, Option<Vec<u8>>, u64)>> = vec![None; 12];
+            let mut rows: Vec<Option<Kept>> = vec![None; 12];
             for (step, (row, len, remove)) in (1..).zip(steps) {
                 let value = len.map(|len| vec![step as u8; len]);
                 let entry = Entry { value: value.as_deref(), timestamp_ms: step };

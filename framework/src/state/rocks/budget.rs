@@ -10,13 +10,13 @@ use std::{
 
 use rocksdb::{Cache, WriteBufferManager};
 
-/// What a budget is when nothing else is set: 96 MiB.
-const DEFAULT_BYTES: usize = 96 << 20;
+/// What a budget is when nothing else is set: 224 MiB.
+const DEFAULT_BYTES: usize = 224 << 20;
 
 /// Below this, RocksDB would flush and evict with every few records.
-const MIN_BYTES: usize = 2 << 20;
+const MIN_BYTES: usize = 4 << 20;
 
-/// The memory of all stores of a process. Two thirds are for rows at hand, shared evenly by the open tasks. The rest is RocksDB's: one
+/// The memory of all stores of a process. Six sevenths are for rows at hand, shared evenly by the open tasks. The rest is RocksDB's: one
 /// block cache (blocks, indexes, filters) to which the write buffers are charged. So tasks can come and go without the sum
 /// growing. Clones share the same memory.
 ///
@@ -59,7 +59,7 @@ impl MemoryBudget {
     /// it for a moment.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        let rows_bytes = bytes.max(MIN_BYTES) / 3 * 2;
+        let rows_bytes = bytes.max(MIN_BYTES) / 7 * 6;
         let bytes = bytes.max(MIN_BYTES) - rows_bytes;
         let cache = Cache::new_lru_cache(bytes);
         // No stalls: a stalled writer waits for memory that may belong to a database nobody writes to, and only writers

@@ -276,7 +276,7 @@ fn what_has_expired_is_removed_from_disk() {
     let kind = StoreKind::TimestampedWindow(Retention::new(120_000));
     let mut stores =
         TaskStores::open(&settings, TASK, [StoreSpec { kind, ..spec("w", true) }].into()).expect("new stores");
-    let mut most = 0;
+    let (mut most, mut at_hand) = (0, 0);
     for minute in 0..40 {
         for n in 0..2_000_u32 {
             let key = n.wrapping_mul(0x9e37_79b9).to_be_bytes();
@@ -287,7 +287,9 @@ fn what_has_expired_is_removed_from_disk() {
         stores.flush().expect("a writable disk");
         let rows = stores.backend().rocks().expect("on disk").rows_on_disk(STORE);
         most = most.max(rows);
+        at_hand = at_hand.max(stores.bytes_at_hand());
     }
+    assert!(at_hand < 2 * 4 * 2_000 * 160, "{at_hand} bytes: four windows at the most are of use");
     assert!(most >= 6_000, "{most} rows: three windows can be seen");
     // RocksDB compacts when there are four files; the oldest of them may hold one more window each.
     assert!(most <= 16_000, "{most} rows");

@@ -191,6 +191,8 @@ impl Run {
                 Mode::Eos => Guarantee::ExactlyOnce,
                 Mode::Alo => Guarantee::AtLeastOnce,
             },
+            // There is nobody to wait for; the peer's broker does not let a group wait either.
+            state_wait: Duration::ZERO,
             ..Config::from_env()?
         })
     }
