@@ -27,8 +27,10 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use tempfile::TempDir;
 
-/// The script that installs and runs Kafka.
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka/kafka");
+use crate::checkout::crate_folder;
+
+/// The script that installs and runs Kafka, in the folder of this crate.
+const SCRIPT: &str = "kafka/kafka";
 
 /// Names a running broker to be used as the shared one, `host:port`.
 const RUNNING: &str = "MILLPOND_TEST_KAFKA";
@@ -183,7 +185,7 @@ impl Drop for Node {
 }
 
 fn command(verb: &str, port: u16, data: &TempDir, settings: &str) -> Command {
-    let mut command = Command::new(SCRIPT);
+    let mut command = Command::new(crate_folder().join(SCRIPT));
     command.arg(verb).arg(port.to_string());
     command.env("MILLPOND_TEST_KAFKA_DATA", data.path()).env("MILLPOND_TEST_KAFKA_PROPS", settings);
     command

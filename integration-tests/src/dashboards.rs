@@ -57,8 +57,7 @@ mod tests {
 
     #[test]
     fn the_repository_uses_metrics_of_dashboard_and_alerts() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
-        let used = metrics_used(root).expect("dashboards are readable");
+        let used = metrics_used(&crate::checkout::root()).expect("dashboards are readable");
         for name in ["millpond_build_info", "millpond_query_duration_seconds", "millpond_worker_busy_seconds_total"] {
             assert!(used.contains(name), "{name} is missing in {used:?}");
         }

@@ -1,6 +1,7 @@
 //! Several instances, a real Kafka, real HTTP, faults; benchmarks against peers.
 
 pub mod broker;
+pub mod checkout;
 pub mod dashboards;
 pub mod faults;
 pub mod in_process;

@@ -105,7 +105,7 @@ fn streams_aggregated_together() {
 
 #[test]
 fn every_vector_is_replayed() {
-    let files = fs::read_dir(vectors::FOLDER).expect("the folder of the vectors");
+    let files = fs::read_dir(vectors::folder()).expect("the folder of the vectors");
     let there: BTreeSet<String> =
         files.map(|file| file.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     let used = topologies::all().flat_map(|case| (1..=3).map(move |seed| format!("{}.{seed}.json", case.name)));

@@ -1,9 +1,9 @@
 //! Dashboards and alerts use only metrics that a running instance exposes.
 
-use std::{collections::BTreeSet, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};
 
 use anyhow::ensure;
-use integration_tests::{dashboards::metrics_used, service::until};
+use integration_tests::{checkout, dashboards::metrics_used, service::until};
 use millpond::{
     App, Config, Serdes, Topology,
     log::{Append, Headers, Log, NewTopic, embedded::EmbeddedLog},
@@ -57,7 +57,7 @@ async fn every_metric_of_a_dashboard_is_exposed() -> anyhow::Result<()> {
     let mut missing = BTreeSet::new();
     until("all metrics have samples", Duration::from_secs(10), async || {
         let exposed = exposed(&reqwest::get(format!("{url}/metrics")).await?.text().await?);
-        let used = metrics_used(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")))?;
+        let used = metrics_used(&checkout::root())?;
         ensure!(used.len() > 10, "found only {used:?}");
         missing = used.difference(&exposed).cloned().collect();
         Ok(missing.is_empty())

@@ -1,7 +1,8 @@
 //! The files of the vectors, and how they are replayed.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
+use integration_tests::checkout::crate_folder;
 use millpond::{
     Serdes, Topology,
     log::Headers,
@@ -13,7 +14,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Where the files are.
-pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors");
+pub(crate) fn folder() -> PathBuf {
+    crate_folder().join("vectors")
+}
 
 /// A file.
 #[derive(Debug, Deserialize)]
@@ -111,9 +114,9 @@ const EMIT_INTERVAL: &str = "__emit.interval.ms.kstreams.windowed.aggregation__"
 
 impl Vector {
     pub(crate) fn read(topology: &str, seed: u32) -> Self {
-        let path = format!("{FOLDER}/{topology}.{seed}.json");
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+        let path = folder().join(format!("{topology}.{seed}.json"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     /// Replays all steps; says where the first difference is.

@@ -1,6 +1,6 @@
 //! Every error: its body against a golden file, its page in the docs.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,9 @@ async fn shown(error: &QueryError) -> Value {
 }
 
 fn project_file(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+    // Checkouts may share a target directory, and so what was compiled.
+    let folder = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    folder.join(path)
 }
 
 #[tokio::test]
