@@ -181,6 +181,11 @@ impl Task {
         self.queues.iter().zip(&self.committed).find(|(queue, _)| queue.partition() == partition)?.1.as_ref().copied()
     }
 
+    /// Brings more committed rows to hand; gives whether some are left to be brought.
+    pub(crate) fn warm_up(&mut self) -> Result<bool, ProcessError> {
+        Ok(self.context.stores_mut().warm_up(WARMED_ROWS)?)
+    }
+
     /// Whether everything on the log was processed.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.queues.iter().all(Queue::is_caught_up)
@@ -279,6 +284,9 @@ impl Task {
 const TURN: Duration = Duration::from_millis(10);
 /// How often a running task looks at the clock: after so many records.
 const RECORDS_PER_LOOK: u64 = 16;
+
+/// How many rows a task brings to hand before the others have their turn: about as long as it runs.
+const WARMED_ROWS: usize = 8192;
 
 /// The longest time a worker waits for records before it looks after everything else.
 pub(crate) const IDLE_WAIT: Duration = Duration::from_millis(20);

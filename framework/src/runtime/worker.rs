@@ -198,6 +198,8 @@ impl Worker {
         let busy = (self.shared.clock.monotonic() - started).as_secs_f64();
         self.shared.metrics.worker_busy.with_label_values(&[&self.index.to_string()]).inc_by(busy);
         let restoring = self.is_restoring() && !self.restore_is_idle;
+        // Restores go first: who asks for their state is waiting.
+        let more = (!self.is_restoring() && self.warm_up()?) || more;
         let mut wait = if more || restoring { Duration::ZERO } else { self.wait(now) };
         if self.in_flight.is_some() {
             // Without room, or without records, there is nothing else to wait for.

@@ -102,6 +102,21 @@ impl Backend {
         }
     }
 
+    /// Walks the committed rows of a range that are on disk, in order; they are not expected to be read again soon.
+    pub(super) fn scan_once(
+        &self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        self.on_disk(store).map_or(Ok(()), |rocks| rocks.scan_once(store, range, f))
+    }
+
+    /// About how many bytes the rows of a store take on disk.
+    pub(super) fn bytes_on_disk(&self, store: StoreId) -> Result<usize, StateError> {
+        self.on_disk(store).map_or(Ok(0), |rocks| rocks.bytes_on_disk(store))
+    }
+
     /// Like [`Backend::scan`]; says which point the rows are of.
     pub(super) fn scan_with_point(
         &self,

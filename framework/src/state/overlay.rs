@@ -117,6 +117,20 @@ impl Overlay {
         rows.keep(&mut self.slab, hashed, entry, self.clock, (others, limit_bytes), &hasher);
     }
 
+    /// Adds a committed row that is not at hand, if there is room for it without giving up another; gives whether there was.
+    pub(super) fn add(&mut self, store: StoreId, key: &[u8], row: Row<'_>, limit_bytes: usize) -> bool {
+        let hashed = self.hashed(key);
+        let hasher = |key: &[u8]| self.hasher.hash_one(key);
+        let entry = Entry { value: Some(row.value), timestamp_ms: row.timestamp_ms };
+        let in_use = self.bytes();
+        let rows = &mut self.stores[store.index()];
+        let has_room = in_use + rows.needed(key, entry) <= limit_bytes;
+        if has_room {
+            rows.add(&mut self.slab, hashed, entry, &hasher);
+        }
+        has_room
+    }
+
     /// Forgets a row that is committed: its backend's becomes another one.
     pub(super) fn forget_committed(&mut self, store: StoreId, key: &[u8]) {
         let rows = &mut self.stores[store.index()];

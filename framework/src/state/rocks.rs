@@ -17,8 +17,9 @@ use std::{
 };
 
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions, Options, ReadOptions,
-    WriteBatch, WriteOptions, properties::CUR_SIZE_ACTIVE_MEM_TABLE,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind, FlushOptions, Options,
+    ReadOptions, WriteBatch, WriteOptions,
+    properties::{CUR_SIZE_ACTIVE_MEM_TABLE, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE},
 };
 
 pub use self::budget::MemoryBudget;
@@ -28,6 +29,7 @@ use super::{
     CommitPoint, Owner, StateError, StoreId, StoreSpec,
     dir::io_error,
     range::{Direction, KeyRange},
+    timed::Layout,
 };
 
 const OFFSETS_FAMILY: &str = "offsets";
@@ -78,11 +80,17 @@ impl Rocks {
         for family in &retired {
             tracing::warn!(%owner, family, "the topology has no such store any more: its data stays on disk");
         }
-        let stores = families.iter().flatten().chain(&retired);
-        let descriptors = stores.map(|family| ColumnFamilyDescriptor::new(family, options::store(budget))).chain(
-            [OFFSETS_FAMILY, DEFAULT_COLUMN_FAMILY_NAME]
-                .map(|family| ColumnFamilyDescriptor::new(family, options::offsets(budget))),
-        );
+        let stores = families.iter().zip(specs).filter_map(|(family, spec)| {
+            let options = match Layout::of(spec.kind) {
+                Some(_) => options::timed_store(budget),
+                None => options::store(budget),
+            };
+            Some(ColumnFamilyDescriptor::new(family.as_ref()?, options))
+        });
+        let retired_stores = retired.iter().map(|family| ColumnFamilyDescriptor::new(family, options::store(budget)));
+        let offsets = [OFFSETS_FAMILY, DEFAULT_COLUMN_FAMILY_NAME]
+            .map(|family| ColumnFamilyDescriptor::new(family, options::offsets(budget)));
+        let descriptors = stores.chain(retired_stores).chain(offsets);
         let db = DB::open_cf_descriptors(&options::database(budget), &directory, descriptors).map_err(failed)?;
 
         let mut rocks = Self {
@@ -142,6 +150,28 @@ impl Rocks {
         self.scan_with(ReadOptions::default(), store, range, direction, f)
     }
 
+    /// Walks rows forward, past the cache of blocks: they are not read again soon.
+    pub(super) fn scan_once(
+        &self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        self.scan_with(options, store, range, Direction::Forward, f)
+    }
+
+    /// About how many bytes the rows of a store take, on disk and in write buffers.
+    pub(super) fn bytes_on_disk(&self, store: StoreId) -> Result<usize, StateError> {
+        let mut bytes = 0;
+        for property in [ESTIMATE_LIVE_DATA_SIZE, CUR_SIZE_ALL_MEM_TABLES] {
+            let size = self.db.property_int_value_cf(self.family(store), property);
+            bytes += size.map_err(self.failed("tell its size"))?.unwrap_or(0);
+        }
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
     /// Like [`Rocks::scan`]; says which point the rows are of.
     pub(super) fn scan_with_point(
         &self,
@@ -184,19 +214,23 @@ impl Rocks {
 
     /// Writes to disk what is committed; waits for it.
     pub(super) fn flush(&self) -> Result<(), StateError> {
-        self.flush_with(&FlushOptions::default())
+        self.flush_with(&FlushOptions::default()).map_err(self.failed("flush"))
     }
 
     /// Begins what [`Rocks::flush`] does.
     pub(super) fn begin_flush(&self) -> Result<(), StateError> {
         let mut options = FlushOptions::default();
         options.set_wait(false);
-        self.flush_with(&options)
+        match self.flush_with(&options) {
+            // So much is being flushed already that writes wait for it.
+            Err(error) if error.kind() == ErrorKind::TryAgain => Ok(()),
+            result => result.map_err(self.failed("flush")),
+        }
     }
 
-    fn flush_with(&self, options: &FlushOptions) -> Result<(), StateError> {
+    fn flush_with(&self, options: &FlushOptions) -> Result<(), rocksdb::Error> {
         let families: Vec<_> = self.opened_families().collect();
-        self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), options).map_err(self.failed("flush"))
+        self.db.flush_cfs_opt(&families.iter().collect::<Vec<_>>(), options)
     }
 
     /// Bytes of write buffers that are not being flushed.

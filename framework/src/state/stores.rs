@@ -1,6 +1,7 @@
 //! The stores of one task.
 
 mod timed;
+mod warming;
 
 use std::{
     convert::Infallible,
@@ -8,6 +9,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use self::warming::Warming;
 use super::{
     CommitPoint, Direction, Owner, Row, StateError, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskView,
     backend::{Backend, BackendRows, BackendWriter},
@@ -36,6 +38,7 @@ pub struct TaskStores {
     memory: MemoryBudget,
     committed: CommitPoint,
     times: StreamTimes,
+    warming: Warming,
     /// One row as the backend keeps it, and a key or the bounds of a range; reused.
     row: Vec<u8>,
     keys: (Vec<u8>, Vec<u8>),
@@ -103,6 +106,7 @@ impl TaskStores {
             frozen: None,
             memory: settings.memory.clone(),
             committed: backend.point(),
+            warming: Warming::default(),
             row: Vec::new(),
             keys: <(Vec<u8>, Vec<u8>)>::default(),
             view,
@@ -287,6 +291,7 @@ impl TaskStores {
     pub fn discard(&mut self) {
         self.frozen = None;
         self.overlay.clear();
+        self.warming = Warming::default();
         self.times.discard();
         self.all_since_committed();
     }

@@ -314,6 +314,45 @@ fn idle_tasks_give_their_write_buffers_to_a_busy_one() {
     drop(idle);
 }
 
+#[test]
+fn rows_on_disk_are_brought_to_hand_where_they_have_room() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let key = |number: u64| number.to_be_bytes();
+    let mut stores = open(&settings, &["a", "b"]).expect("new stores");
+    for number in 0..1000 {
+        stores.write(A, &key(number), Some(&[1; 100]), 5);
+    }
+    stores.write(A, &key(7), None, 6);
+    freeze(&mut stores);
+    stores.commit(&point(&[(A, 1)], 1)).expect("a writable store");
+    stores.close().expect("a writable store");
+
+    let mut stores = open(&settings, &["a", "b"]).expect("the stores of before");
+    assert!(stores.warm_up(600).expect("a readable store"), "there are more");
+    let half = stores.bytes_at_hand();
+    stores.write(A, &key(900), Some(b"new"), 9);
+    assert!(!stores.warm_up(600).expect("a readable store"), "that was all");
+    assert!(half > 600 * 100 && stores.bytes_at_hand() > half + 300 * 100, "{half}, {}", stores.bytes_at_hand());
+    assert_eq!(read(&mut stores, A, &key(900)), Some((b"new".to_vec(), 9)));
+    assert_eq!(read(&mut stores, A, &key(999)), Some((vec![1; 100], 5)));
+    assert_eq!(read(&mut stores, A, &key(7)), None);
+    stores.discard();
+    assert!(stores.warm_up(1).expect("a readable store"), "they are forgotten with what was not committed");
+    stores.close().expect("a writable store");
+
+    let small = StateSettings { memory: MemoryBudget::new(0), ..settings };
+    let mut stores = open(&small, &["a", "b"]).expect("the stores of before");
+    let large = vec![1; 4 << 20];
+    stores.write(B, b"large", Some(&large), 1);
+    freeze(&mut stores);
+    stores.commit(&point(&[(B, 1)], 2)).expect("a writable store");
+    stores.close().expect("a writable store");
+    let mut stores = open(&small, &["b"]).expect("the stores of before");
+    assert!(!stores.warm_up(10).expect("a readable store"));
+    assert!(stores.bytes_at_hand() < large.len() / 2, "{}", stores.bytes_at_hand());
+}
+
 /// However it is damaged: at the open, or in a table that is read later.
 #[test]
 fn a_damaged_database_is_told_or_moved_aside() {

@@ -2,7 +2,12 @@
 
 mod block_on;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -27,6 +32,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The connection of a [`KafkaLog`](super::KafkaLog) for questions about the cluster.
 pub(super) struct Link {
     client: Client<Context>,
+    /// For changes and settings. It is kept: a new one takes 100 ms until it has a connection.
+    admin: Mutex<Option<AdminClient<Context>>>,
     settings: Arc<Settings>,
 }
 
@@ -34,8 +41,6 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct KafkaAdmin {
     link: Arc<Link>,
-    /// For changes; opened by the first.
-    client: Option<AdminClient<Context>>,
 }
 
 // === impl Link ===
@@ -46,7 +51,11 @@ impl Link {
         let context = Context::new(&settings.options.bootstrap);
         let client = raw::client(&settings.admin(), context)
             .map_err(|error| log_error("connecting", &error, settings.options.request_timeout))?;
-        Ok(Self { client, settings })
+        let link = Self { client, admin: Mutex::default(), settings };
+        // It connects while the other one does.
+        let admin = link.new_admin().map_err(|error| log_error("connecting", &error, link.timeout()))?;
+        link.put_admin(admin);
+        Ok(link)
     }
 
     /// Waits until a broker answers. Credentials that are refused end the wait.
@@ -62,6 +71,20 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    fn new_admin(&self) -> KafkaResult<AdminClient<Context>> {
+        self.settings.admin().create_with_context(Context::new(&self.settings.options.bootstrap))
+    }
+
+    /// The client for changes, if nobody uses it.
+    fn take_admin(&self) -> Option<AdminClient<Context>> {
+        self.admin.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps it for the next one.
+    fn put_admin(&self, admin: AdminClient<Context>) {
+        *self.admin.lock().unwrap_or_else(PoisonError::into_inner) = Some(admin);
     }
 
     fn timeout(&self) -> Duration {
@@ -89,7 +112,7 @@ impl fmt::Debug for Link {
 
 impl KafkaAdmin {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link, client: None }
+        Self { link }
     }
 
     /// Runs a request of the admin client to its end. All of them may be made twice: when there is no answer in half the time, a new
@@ -118,12 +141,9 @@ impl KafkaAdmin {
     {
         let timeout = self.link.timeout() / 2;
         let bootstrap = &self.link.settings.options.bootstrap;
-        let client = match self.client.take() {
+        let client = match self.link.take_admin() {
             Some(client) => client,
-            None => {
-                let client = self.link.settings.admin().create_with_context(Context::new(bootstrap));
-                client.map_err(|error| log_error(what, &error, timeout))?
-            }
+            None => self.link.new_admin().map_err(|error| log_error(what, &error, timeout))?,
         };
         let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
         let result = block_on(request(&client, &options));
@@ -131,7 +151,7 @@ impl KafkaAdmin {
         raw::serve_events(client.inner());
         let trouble = client.inner().context().take_trouble();
         if result.is_ok() {
-            self.client = Some(client);
+            self.link.put_admin(client);
         }
         result.map_err(|error| explain(log_error(what, &error, self.link.timeout()), bootstrap, trouble))
     }

@@ -25,6 +25,12 @@ impl Deadline {
         self.at.saturating_sub(self.clock.monotonic())
     }
 
+    /// The same in whole milliseconds, not less. The wrapper's `poll` cuts fractions off what it hands to librdkafka, and asks it
+    /// without a pause until they are over.
+    pub(super) fn remaining_whole_ms(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.remaining().as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+    }
+
     /// Whether it has passed.
     pub(super) fn passed(&self) -> bool {
         self.remaining().is_zero()

@@ -209,7 +209,7 @@ impl Membership for KafkaMembership {
         let deadline = Deadline::after(self.settings.clock, timeout);
         loop {
             let idle = self.events.is_empty();
-            let wait = if idle { TURN.min(deadline.remaining()) } else { Duration::ZERO };
+            let wait = if idle { TURN.min(deadline.remaining_whole_ms()) } else { Duration::ZERO };
             if let Some(Err(error)) = self.group.consumer.poll(wait) {
                 self.note(&error)?;
             }

@@ -158,6 +158,9 @@ impl Sender {
     /// Waits until nothing is outstanding.
     pub(super) fn drain(&mut self, deadline: Deadline) -> Result<(), LogError> {
         self.serve(Duration::ZERO);
+        if self.raw.outstanding() {
+            self.raw.send_at_once();
+        }
         while self.raw.outstanding() {
             if deadline.passed() {
                 let error = LogError::Timeout { what: "flushing the producer".into(), after: deadline.timeout() };

@@ -346,6 +346,13 @@ impl RawProducer {
         serve(self.producer.client(), &self.queue, timeout, each);
     }
 
+    /// Sends what lingers. Takes up to a millisecond: the client's threads must see that it is asked for, and waiting for the
+    /// deliveries themselves would be in vain, as only [`RawProducer::serve`] takes them.
+    pub(super) fn send_at_once(&self) {
+        // SAFETY: the client is alive and a producer. That not all is delivered when it returns is expected.
+        unsafe { sys::rd_kafka_flush(self.native(), 1) };
+    }
+
     /// Records that are not delivered yet, or whose delivery was not shown yet.
     pub(super) fn outstanding(&self) -> bool {
         self.producer.in_flight_count() > 0

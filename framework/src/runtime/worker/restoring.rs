@@ -90,6 +90,17 @@ impl Worker {
         Ok(())
     }
 
+    /// Lets running tasks bring rows to hand that they found on disk; gives whether any goes on with that.
+    pub(super) fn warm_up(&mut self) -> Result<bool, Trouble> {
+        let mut more = false;
+        for (id, slot) in &mut self.tasks {
+            if let Slot::Running(task) = slot {
+                more |= task.warm_up().map_err(|error| Trouble::of(*id, error))?;
+            }
+        }
+        Ok(more)
+    }
+
     pub(super) fn restore_event(&mut self, event: ReaderEvent) -> Result<(), Trouble> {
         match event {
             ReaderEvent::EndReached { partition, next_offset } => {

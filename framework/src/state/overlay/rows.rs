@@ -132,18 +132,32 @@ impl Rows {
         (others, limit_bytes): (usize, usize),
         hasher: &impl Fn(&[u8]) -> u64,
     ) {
-        let (needed, mut steps) = (row_bytes(key, entry), STEPS);
-        // A full table doubles.
-        let is_full = self.table.len() == self.table.capacity();
-        let mut growth = if is_full { self.table.allocation_size() } else { 0 };
-        while slab.bytes() + self.bytes() + others + needed + growth > limit_bytes {
+        let (mut needed, mut steps) = (self.needed(key, entry), STEPS);
+        while slab.bytes() + self.bytes() + others + needed > limit_bytes {
             if !self.give_up_one(slab, clock, &mut steps, hasher) {
                 return;
             }
-            growth = 0;
+            needed = row_bytes(key, entry);
         }
+        self.add(slab, Hashed { hash, key }, entry, hasher);
+    }
+
+    /// Adds a committed row that is not there.
+    pub(super) fn add(
+        &mut self,
+        slab: &mut Slab,
+        Hashed { hash, key }: Hashed<'_>,
+        entry: Entry<'_>,
+        hasher: &impl Fn(&[u8]) -> u64,
+    ) {
         let id = slab.insert(key, entry);
         self.table.insert_unique(hash, id, |id| hasher(slab.key(*id)));
+    }
+
+    /// About how many bytes a new row takes; more when it makes the table double.
+    pub(super) fn needed(&self, key: &[u8], entry: Entry<'_>) -> usize {
+        let is_full = self.table.len() == self.table.capacity();
+        row_bytes(key, entry) + if is_full { self.table.allocation_size() } else { 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -13,6 +13,12 @@ const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// Write buffers of a family, those being flushed included; with all of them full, writes wait.
 const WRITE_BUFFERS: c_int = 3;
 
+/// Tables that lie side by side until they are merged: three times the default. They are small, as all stores share the budget for write
+/// buffers; look-ups skip most of them by their filters.
+const TABLES_BEFORE_MERGE: c_int = 12;
+/// The same for rows that expire.
+const TIMED_TABLES_BEFORE_MERGE: c_int = 4;
+
 /// Write buffers grow by blocks of this size: most stores of most tasks hold little, and they are many.
 const ARENA_BLOCK_BYTES: usize = 64 << 10;
 
@@ -62,7 +68,10 @@ pub(super) fn store(budget: &MemoryBudget) -> Options {
 
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_level_zero_file_num_compaction_trigger(TABLES_BEFORE_MERGE);
+    // What was written lately is merged again soon and read most: compressing pays off below.
+    let none = DBCompressionType::None;
+    options.set_compression_per_level(&[none, none, DBCompressionType::Lz4]);
     // A quarter of the write buffers' half, so that a small budget is not one store's.
     options.set_write_buffer_size(WRITE_BUFFER_BYTES.min(budget.bytes() / 8));
     options.set_max_write_buffer_number(WRITE_BUFFERS);
@@ -73,11 +82,19 @@ pub(super) fn store(budget: &MemoryBudget) -> Options {
     options
 }
 
+/// Options of the column family of windows or sessions: what is written together expires together, but only tables that are merged are
+/// removed as a whole. Merging is cheap: tables hardly overlap.
+pub(super) fn timed_store(budget: &MemoryBudget) -> Options {
+    let mut options = store(budget);
+    options.set_level_zero_file_num_compaction_trigger(TIMED_TABLES_BEFORE_MERGE);
+    options
+}
+
 /// Options of the family that holds the offsets: one key, written with every commit.
 pub(super) fn offsets(budget: &MemoryBudget) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&tables(budget));
-    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_compression_type(DBCompressionType::None);
     options.set_write_buffer_size(OFFSETS_BUFFER_BYTES.min(budget.bytes() / 8));
     options.set_max_write_buffer_number(WRITE_BUFFERS);
     options.set_arena_block_size(ARENA_BLOCK_BYTES);

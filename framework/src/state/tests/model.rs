@@ -34,6 +34,8 @@ enum Op {
     Freeze,
     Commit,
     Discard,
+    /// Brings so many rows to hand.
+    WarmUp(usize),
     Restore {
         store: usize,
         records: Vec<(Key, Option<Vec<u8>>, i64)>,
@@ -109,6 +111,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         10 => Just(Op::Freeze),
         10 => Just(Op::Commit),
         2 => Just(Op::Discard),
+        4 => (1..4usize).prop_map(Op::WarmUp),
         4 => (store(), prop::collection::vec((keys(), values(), any::<i64>()), 0..6))
             .prop_map(|(store, records)| Op::Restore { store, records }),
         3 => Just(Op::Flush),
@@ -303,6 +306,9 @@ fn apply(subject: &mut Subject, model: &mut Model, op: Op) -> Result<(), TestCas
             model.live.clear();
             model.frozen.clear();
             model.is_frozen = false;
+        }
+        Op::WarmUp(rows) => {
+            subject.stores().warm_up(rows).expect("a readable store");
         }
         Op::Restore { store, records } => {
             let next_offset = model.next_offset();

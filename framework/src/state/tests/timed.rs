@@ -25,6 +25,8 @@ enum Op {
     Freeze,
     Commit,
     Discard,
+    /// Brings so many rows to hand.
+    WarmUp(usize),
     Flush,
     Reopen,
     /// What is not flushed is lost; the changelog brings it back.
@@ -69,6 +71,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => Just(Op::Freeze),
         6 => Just(Op::Commit),
         2 => Just(Op::Discard),
+        3 => (1..4usize).prop_map(Op::WarmUp),
         3 => Just(Op::Flush),
         1 => Just(Op::Reopen),
         2 => Just(Op::Crash),
@@ -171,6 +174,9 @@ impl Subject {
             Op::Discard => {
                 self.stores().discard();
                 (self.live, self.frozen) = (self.committed.clone(), None);
+            }
+            Op::WarmUp(rows) => {
+                self.stores().warm_up(rows).expect("a readable store");
             }
             Op::Flush => self.stores().flush().expect("a writable store"),
             Op::Freeze => {}

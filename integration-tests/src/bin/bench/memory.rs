@@ -19,11 +19,11 @@ pub(super) struct Memory {
     /// Partitions of the input, and so tasks.
     #[arg(long, default_value_t = 64)]
     tasks: i32,
-    /// Stores of each task.
-    #[arg(long, default_value_t = 64)]
+    /// Stores of each task. Many make many changelogs: 64 of 64 tasks have 4096 partitions, which take a broker minutes to make.
+    #[arg(long, default_value_t = 1)]
     stores: usize,
     /// Records of the input, each with a key of its own and a value of 100 bytes, kept in every store.
-    #[arg(long, default_value_t = 50_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     records: u64,
     /// A running broker; default: one of its own.
     #[arg(long)]
