@@ -1,4 +1,4 @@
-//! What the state engine costs per record, on a working set of 100 000 keys: `cargo bench -p millpond --bench state`.
+//! What the state engine costs per record, on a working set of 100 000 keys: `cargo bench -p integration-tests --bench state`.
 
 use std::{
     hint::black_box,
@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use millpond::{
-    log::TopicPartition,
+    log::{Batch, BatchBuilder, TopicPartition},
     serde::Format,
     state::{
         CommitPoint, Direction, MemoryBudget, StateDir, StateSettings, StoreId, StoreKind, StoreSpec, TaskId,
@@ -161,9 +161,56 @@ fn backend_of(c: &mut Criterion, name: &str, stores: &mut TaskStores) {
     group.finish();
 }
 
+/// What a start costs: the changelog written to disk, or what is on disk read back to hand.
+fn start(c: &mut Criterion) {
+    let mut group = c.benchmark_group("start");
+    group.throughput(Throughput::Elements(KEYS));
+    let changelog: Vec<Batch> = (0..KEYS / 1000).map(changelog_part).collect();
+    let setup = || {
+        let state_dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = StateDir::open(state_dir.path(), "bench").expect("a directory of its own");
+        let settings = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::default() };
+        (open(&settings), settings, state_dir)
+    };
+    let restore = |stores: &mut TaskStores| {
+        for (part, records) in (1..).zip(&changelog) {
+            stores.restore(STORE, records, part * 1000).expect("a writable store");
+        }
+    };
+    group.bench_function("restore_100k", |b| {
+        b.iter_batched(
+            setup,
+            |(mut stores, ..)| {
+                restore(&mut stores);
+                stores.close().expect("a writable store");
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    let (mut stores, _settings, _state_dir) = setup();
+    restore(&mut stores);
+    stores.flush().expect("a writable store");
+    group.bench_function("warm_up_100k", |b| {
+        b.iter(|| {
+            stores.discard();
+            while stores.warm_up(8192).expect("a readable store") {}
+        });
+    });
+    group.finish();
+}
+
+fn changelog_part(part: u64) -> Batch {
+    let mut records = BatchBuilder::new(TopicPartition::new("changelog", 0));
+    for number in part * 1000..(part + 1) * 1000 {
+        let offset = i64::try_from(number).expect("few records");
+        records.push(offset, 0, Some(&key(number)), Some(&[6; VALUE_BYTES]), None);
+    }
+    records.build()
+}
+
 fn config() -> Criterion {
     Criterion::default().sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3))
 }
 
-criterion_group! { name = benches; config = config(); targets = overlay, backend }
+criterion_group! { name = benches; config = config(); targets = overlay, backend, start }
 criterion_main!(benches);
