@@ -13,6 +13,7 @@ mod error;
 mod internal_topics;
 mod leader_calls;
 mod metadata_topic;
+mod patience;
 mod pulse;
 mod serving;
 mod start;
@@ -22,11 +23,14 @@ mod topics;
 use std::{
     sync::Arc,
     thread::{Builder, JoinHandle},
+    time::Duration,
 };
 
 use tokio::{net::TcpListener, sync::oneshot};
 
-use self::{application::Application, pulse::Pulse, serving::InstanceServing, start::Start, status::Status};
+use self::{
+    application::Application, patience::Halt, pulse::Pulse, serving::InstanceServing, start::Start, status::Status,
+};
 pub use self::{
     application::PrepareError,
     error::AppError,
@@ -44,6 +48,10 @@ use crate::{
     time::{Clock, SystemClock},
     topology::{Resolved, Topology},
 };
+
+/// How long a stop waits for a start to give up, before it leaves it behind.
+const START_GIVES_UP: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// An application: a topology and how to run it.
 #[derive(Debug)]
@@ -173,7 +181,8 @@ impl App {
         let control = Builder::new()
             .name("millpond-control".into())
             .spawn(move || {
-                let result = connect(log, &config).and_then(|log| {
+                let start = || {
+                    let log = open(log, &config)?;
                     let replication_factor = config.replication_factor;
                     let dead_letter_topic = handlers.dead_letter_topic().cloned();
                     let additional_retention_ms =
@@ -187,8 +196,16 @@ impl App {
                         overrides: config.internal_topics.clone(),
                         additional_retention_ms,
                     });
-                    Start { application, config, metrics, serving, handlers }.bring_up()?.run()
-                });
+                    match (Start { application, config, metrics, serving, handlers }).bring_up() {
+                        Ok(control) => control.run(),
+                        Err(Halt::Failed(error)) => Err(error),
+                        Err(Halt::Stopped) => {
+                            tracing::info!("stopped before the start was over");
+                            Ok(())
+                        }
+                    }
+                };
+                let result = start();
                 if let Err(error) = &result {
                     running.ended(&error.to_string());
                 }
@@ -200,7 +217,7 @@ impl App {
     }
 }
 
-fn connect(log: Option<Arc<dyn Log>>, config: &Config) -> Result<Arc<dyn Log>, AppError> {
+fn open(log: Option<Arc<dyn Log>>, config: &Config) -> Result<Arc<dyn Log>, AppError> {
     match log {
         Some(log) => Ok(log),
         None => {
@@ -213,7 +230,7 @@ fn connect(log: Option<Arc<dyn Log>>, config: &Config) -> Result<Arc<dyn Log>, A
                 sending_bytes: shares.sending,
                 ..KafkaOptions::default()
             };
-            Ok(Arc::new(KafkaLog::connect(options)?))
+            Ok(Arc::new(KafkaLog::open(options)?))
         }
     }
 }
@@ -291,6 +308,10 @@ impl Instance {
     /// When the instance had failed, or its state could not be closed.
     pub async fn stop(mut self) -> Result<(), AppError> {
         self.status.request_stop();
+        if self.control.is_some() && !self.start_gives_up().await {
+            tracing::warn!("a step of the start still waits for the log; leaving without it");
+            self.control = None;
+        }
         if self.control.is_some() {
             let _ = (&mut self.ended).await;
         }
@@ -300,6 +321,16 @@ impl Instance {
             return Err(AppError::Panicked("the REST interface"));
         }
         result
+    }
+
+    /// Whether the start is over, be it that it gave up; one whose call waits for the log may take long.
+    async fn start_gives_up(&self) -> bool {
+        let is_over = async || {
+            while self.status.is_starting() && !self.control.as_ref().is_none_or(JoinHandle::is_finished) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(START_GIVES_UP, is_over()).await.is_ok()
     }
 
     fn join(&mut self) -> Result<(), AppError> {

@@ -38,6 +38,7 @@ pub(crate) use self::{
     factory::Factory,
     global::check_by,
     instantiate::Instantiation,
+    internal_topics::DELETE_RETENTION_MS,
     processors::Processed,
     source_options::{SourceOptions, Timing},
 };
@@ -64,6 +65,7 @@ impl Topology {
     pub(crate) fn new(name: Arc<str>, graph: Graph) -> Result<Self, TopologyError> {
         graph.check()?;
         let names = Names::of(&graph)?;
+        check_changelogs(&graph, &names)?;
         let cuts = cut::sub_topologies(&graph, &names);
         if cuts.is_empty() && graph.globals.is_empty() {
             return Err(TopologyError::Empty { topology: name.to_string() });
@@ -89,6 +91,20 @@ impl Topology {
     pub fn resolve(&self, application_id: &str) -> Resolved {
         Resolved::new(Arc::clone(&self.built), application_id)
     }
+}
+
+/// Refuses settings with which a store could not be restored.
+fn check_changelogs(graph: &Graph, names: &Names) -> Result<(), TopologyError> {
+    for (name, store) in names.stores().iter().zip(&graph.stores) {
+        let topic = InternalTopic::changelog(Arc::clone(name), 1, store.kind);
+        for (setting, value) in &store.changelog_config {
+            if let Some(reason) = topic.refuses(setting, value) {
+                let (store, setting) = (name.to_string(), format!("{setting}={value}"));
+                return Err(TopologyError::ChangelogConfig { store, setting, reason });
+            }
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Topology {

@@ -145,6 +145,22 @@ impl Broker {
         self.node()?.run("kill")
     }
 
+    /// Lets it stand still, with SIGSTOP: connections stay, and nobody answers.
+    ///
+    /// # Errors
+    /// When it is not this process's broker, or does not run.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.node()?.signal("STOP")
+    }
+
+    /// Lets it go on after [`Broker::pause`], with SIGCONT.
+    ///
+    /// # Errors
+    /// When it is not this process's broker, or does not run.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.node()?.signal("CONT")
+    }
+
     fn node(&self) -> anyhow::Result<&Node> {
         self.node.as_ref().with_context(|| format!("the broker at {} ({RUNNING}) is not ours to stop", self.bootstrap))
     }
@@ -163,6 +179,13 @@ impl Node {
             .spawn()
             .with_context(|| format!("cannot run {SCRIPT}"))?;
         Ok(Self { port, settings, data, guard })
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let process = std::fs::read_to_string(self.data.path().join("pid")).context("the broker does not run")?;
+        let status = Command::new("kill").args([&format!("-{name}"), process.trim()]).status()?;
+        ensure!(status.success(), "kill -{name} of the broker failed");
+        Ok(())
     }
 
     fn run(&self, verb: &str) -> anyhow::Result<()> {

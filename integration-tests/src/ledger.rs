@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 /// The environment variable that names a failpoint at which a `ledger` dies, counted from its start.
 pub const FAILPOINT: &str = "LEDGER_FAILPOINT";
+/// The environment variable that says how long, in ms, a producer of a `ledger` goes on with a record outside of transactions.
+pub const DELIVERY_TIMEOUT_MS: &str = "LEDGER_DELIVERY_TIMEOUT_MS";
 /// How many accounts there are.
 pub const ACCOUNTS: u32 = 300;
 /// How many tellers there are.

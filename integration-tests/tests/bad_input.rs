@@ -175,11 +175,28 @@ async fn missing_topics_are_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// It is waited for, since it may come: see the tests of `log_away`.
 #[tokio::test]
 async fn a_broker_that_cannot_be_reached_is_named() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let said = refused(Instance::new("a", "127.0.0.1:1", folder.path())?).await?;
-    ensure!(said.contains("127.0.0.1:1"), "{said}");
+    let mut instance = Instance::new("a", "127.0.0.1:1", folder.path())?;
+    instance.start()?;
+    until("the probe names it", PATIENCE, async || {
+        let (status, body) = instance.get("/readyz").await?;
+        Ok(status == 503 && body.to_string().contains("127.0.0.1:1") && body.to_string().contains("refused"))
+    })
+    .await?;
+    instance.terminate()?;
+    ensure!(instance.ended(PATIENCE).await?.success(), "a stop before the start is over is no failure");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_kafka_property_that_there_is_not_is_named_before_a_broker_is_asked() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let instance = Instance::new("a", "127.0.0.1:1", folder.path())?.with("MILLPOND_KAFKA_NO_SUCH_THING", "1");
+    let said = refused(instance).await?;
+    ensure!(said.contains("`no.such.thing`"), "{said}");
     Ok(())
 }
 

@@ -77,7 +77,10 @@ impl Application {
                 self.internal(topic.name.to_string(), topic.partitions, config)
             })
             .collect();
-        let asked = internal_topics::change(&mut wanted, &self.overrides)?;
+        let asked = partitions.internal_topics().iter();
+        let asked = asked.map(|topic| (topic.name.to_string(), topic.asked.keys().cloned().collect()));
+        let mut asked = asked.collect();
+        internal_topics::change(&mut wanted, partitions.internal_topics(), &self.overrides, &mut asked)?;
         let compacted = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
         wanted.push(self.internal(self.metadata_topic(), 1, compacted));
         wanted.push(self.internal(self.coordination_topic(), 1, BTreeMap::new()));

@@ -35,7 +35,7 @@ const OFFSETS_INTERVAL: Duration = Duration::from_secs(10);
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the processed records of repartition topics are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
-/// How often to ask whether the log is back.
+/// How often to ask whether the log answers, while that is in doubt.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The control thread's state.
@@ -50,7 +50,7 @@ pub(super) struct Control {
     pub(super) status: Arc<Status>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) max_poll_interval: Duration,
-    /// When to ask next whether the log is back.
+    /// When to ask next whether the log answers.
     pub(super) next_probe: Duration,
     /// When to look next for state that is not used, how long it stays, and since when which one is unused.
     pub(super) next_cleanup: Duration,
@@ -146,9 +146,11 @@ impl Control {
             }
         }
         let now = self.now();
-        if self.status.is_log_away() && now >= self.next_probe {
+        // A broker that stands still refuses nothing: what shows is that the group is silent.
+        let in_doubt = self.status.is_log_away() || self.shared.group.epoch().is_none();
+        if in_doubt && now >= self.next_probe {
             self.next_probe = now + PROBE_INTERVAL;
-            self.calls.make(Call::Probe);
+            self.calls.probe();
         }
         if now >= self.next_progress {
             self.next_progress = now + PROGRESS_INTERVAL;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::topics::{DELETE_RETENTION_MS, TopicsError};
-use crate::log::NewTopic;
+use super::topics::TopicsError;
+use crate::{log::NewTopic, topology::InternalTopic};
 
 /// Settings by the pattern of names that they are for: a full name, or one with a `*` for any text.
 pub(super) type Overrides = BTreeMap<String, BTreeMap<String, String>>;
@@ -11,21 +11,22 @@ pub(super) type Overrides = BTreeMap<String, BTreeMap<String, String>>;
 /// The settings of each topic that were asked for: one that exists has to have them.
 pub(super) type Asked = BTreeMap<String, BTreeSet<String>>;
 
-/// What the framework relies on.
-const FIXED: [&str; 2] = ["cleanup.policy", "message.timestamp.type"];
-
-/// Changes the settings of topics.
+/// Changes the settings of topics, and adds to `asked` which. `needed` are the same topics as the topology needs them.
 ///
 /// # Errors
 /// When a pattern fits no topic, or a setting is one that the framework relies on.
-pub(super) fn change(topics: &mut [NewTopic], overrides: &Overrides) -> Result<Asked, TopicsError> {
-    let mut asked = Asked::new();
+pub(super) fn change(
+    topics: &mut [NewTopic],
+    needed: &[InternalTopic],
+    overrides: &Overrides,
+    asked: &mut Asked,
+) -> Result<(), TopicsError> {
     for (pattern, settings) in overrides {
         let mut fits = false;
-        for topic in topics.iter_mut().filter(|topic| is_like(&topic.name, pattern)) {
+        for (topic, needed) in topics.iter_mut().zip(needed).filter(|(topic, _)| is_like(&topic.name, pattern)) {
             fits = true;
             for (setting, value) in settings {
-                check(pattern, topic, setting, value)?;
+                check(pattern, needed, setting, value)?;
                 topic.config.insert(setting.clone(), value.clone());
                 asked.entry(topic.name.clone()).or_default().insert(setting.clone());
             }
@@ -36,22 +37,13 @@ pub(super) fn change(topics: &mut [NewTopic], overrides: &Overrides) -> Result<A
             return Err(TopicsError::NoneLike { pattern: pattern.clone(), there });
         }
     }
-    Ok(asked)
+    Ok(())
 }
 
-fn check(pattern: &str, topic: &NewTopic, setting: &str, value: &str) -> Result<(), TopicsError> {
-    let refused = |problem: String| {
-        let (pattern, setting) = (pattern.to_owned(), format!("{setting}={value}"));
-        Err(TopicsError::Setting { pattern, topic: topic.name.clone(), setting, problem })
-    };
-    if FIXED.contains(&setting) {
-        return refused("how records are cleaned up and stamped is part of how the application works".into());
-    }
-    let compacted = topic.config.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
-    if setting == "delete.retention.ms" && compacted && !value.parse().is_ok_and(|ms: i64| ms >= DELETE_RETENTION_MS) {
-        return refused(format!("a changelog has to remember deletions for a day: {DELETE_RETENTION_MS} or more"));
-    }
-    Ok(())
+fn check(pattern: &str, topic: &InternalTopic, setting: &str, value: &str) -> Result<(), TopicsError> {
+    let Some(problem) = topic.refuses(setting, value) else { return Ok(()) };
+    let (pattern, setting) = (pattern.to_owned(), format!("{setting}={value}"));
+    Err(TopicsError::Setting { pattern, topic: topic.name.to_string(), setting, problem })
 }
 
 /// Whether a name is like a pattern with at most one `*`.
@@ -66,9 +58,19 @@ fn is_like(name: &str, pattern: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn topic(name: &str, policy: &str) -> NewTopic {
-        let config = [("cleanup.policy".to_owned(), policy.to_owned())].into();
-        NewTopic { name: name.into(), partitions: 1, replication_factor: None, config }
+    fn needed(name: &str, settings: &[(&str, &str)]) -> InternalTopic {
+        let config = settings.iter().map(|(setting, value)| ((*setting).to_owned(), (*value).to_owned())).collect();
+        InternalTopic { name: name.into(), partitions: 1, config, asked: BTreeMap::new() }
+    }
+
+    fn wanted(needed: &[InternalTopic]) -> Vec<NewTopic> {
+        let topic = |topic: &InternalTopic| NewTopic {
+            name: topic.name.to_string(),
+            partitions: topic.partitions,
+            replication_factor: None,
+            config: topic.config.clone(),
+        };
+        needed.iter().map(topic).collect()
     }
 
     fn overrides(given: &[(&str, &str, &str)]) -> Overrides {
@@ -81,24 +83,42 @@ mod tests {
 
     #[test]
     fn a_name_goes_before_a_pattern() {
-        let mut topics = [topic("app-a-changelog", "compact"), topic("app-b-repartition", "delete")];
+        let needed = [
+            needed("app-a-changelog", &[("cleanup.policy", "compact")]),
+            needed("app-b-repartition", &[("cleanup.policy", "delete")]),
+        ];
+        let mut topics = wanted(&needed);
         let given =
             [("*", "segment.ms", "1"), ("*-changelog", "segment.ms", "2"), ("app-b-repartition", "segment.ms", "3")];
-        let asked = change(&mut topics, &overrides(&given)).expect("allowed");
-        assert_eq!(topics.each_ref().map(|topic| topic.config["segment.ms"].as_str()), ["2", "3"]);
+        let mut asked = Asked::new();
+        change(&mut topics, &needed, &overrides(&given), &mut asked).expect("allowed");
+        let segments: Vec<_> = topics.iter().map(|topic| topic.config["segment.ms"].as_str()).collect();
+        assert_eq!(segments, ["2", "3"]);
         assert_eq!(asked.len(), 2);
     }
 
     #[test]
     fn what_the_application_relies_on_stays_and_what_fits_nothing_is_named() {
+        let needed = [
+            needed("app-a-changelog", &[("cleanup.policy", "compact")]),
+            needed("app-w-changelog", &[("cleanup.policy", "compact,delete"), ("retention.ms", "5000")]),
+        ];
+        let change = |pattern, setting, value| {
+            let overrides = overrides(&[(pattern, setting, value)]);
+            change(&mut wanted(&needed), &needed, &overrides, &mut Asked::new())
+        };
         for (pattern, setting, value, says) in [
             ("*", "cleanup.policy", "delete", "part of how the application works"),
             ("*-changelog", "delete.retention.ms", "1000", "86400000 or more"),
+            ("*-changelog", "retention.ms", "4999", "`app-w-changelog` is like: the changelog has to keep"),
+            ("app-w-changelog", "retention.bytes", "1000", "of any size"),
             ("app-c-changelog", "segment.ms", "1", "`app-a-changelog`"),
         ] {
-            let mut topics = [topic("app-a-changelog", "compact")];
-            let error = change(&mut topics, &overrides(&[(pattern, setting, value)])).expect_err("refused").to_string();
+            let error = change(pattern, setting, value).expect_err("refused").to_string();
             assert!(error.contains(pattern) && error.contains(says), "{error}");
+        }
+        for (setting, value) in [("retention.ms", "5000"), ("retention.ms", "-1"), ("retention.bytes", "-1")] {
+            change("*", setting, value).expect("it keeps as much");
         }
     }
 }

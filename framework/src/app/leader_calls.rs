@@ -20,6 +20,8 @@ use crate::{
 
 /// Calls and answers that may wait. The coordinator has at most a few under way for each member.
 const WAITING: usize = 1024;
+/// How long the log may take to answer before it counts as away.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long fencing one id may take.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ pub(super) enum Call {
     Members { generation: i32 },
     /// Create and check the topics; which tasks are there?
     Topics { generation: i32 },
-    /// Is the log back? The answer goes to the status.
+    /// Does the log answer? The answer goes to the status.
     Probe,
     /// Delete the records below these positions; there is no answer.
     Purge { processed: Vec<(TopicPartition, i64)> },
@@ -79,6 +81,13 @@ impl LeaderCalls {
         }
     }
 
+    /// Asks whether the log answers, unless there is something to do: that shows it too.
+    pub(super) fn probe(&self) {
+        if self.calls.is_empty() {
+            self.make(Call::Probe);
+        }
+    }
+
     /// The next answer, if there is one.
     pub(super) fn answer(&self) -> Option<Event> {
         self.answers.try_recv().ok()
@@ -104,10 +113,9 @@ impl Call {
     ) -> Option<Event> {
         let event = match self {
             Self::Probe => {
-                let topic = application.metadata_topic();
-                let answer = application.log.admin().and_then(|mut admin| admin.topics(&[&topic]));
-                if answer.is_ok() {
-                    status.log_reachable();
+                match application.log.reach(PROBE_TIMEOUT) {
+                    Ok(()) => status.log_reachable(),
+                    Err(error) => status.log_unavailable(&error.to_string(), application.clock.monotonic()),
                 }
                 return None;
             }

@@ -139,6 +139,8 @@ impl Serving for InstanceServing {
 
     fn scrape(&self) -> String {
         self.health();
+        let away = self.status.log_away_for(self.clock.monotonic());
+        self.metrics.log_unavailable.set(away.as_secs_f64());
         let hosted = self.hosted.all();
         let count = |state| hosted.values().filter(|task| task.state == state).count();
         let counts = [

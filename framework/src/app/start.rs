@@ -11,6 +11,7 @@ use super::{
     control::{Control, changelog_offsets},
     leader_calls::{LeaderCalls, fence},
     metadata_topic::MetadataTopic,
+    patience::{Halt, Patience},
     serving::{InstanceServing, catalogue},
 };
 use crate::{
@@ -36,12 +37,13 @@ pub(super) struct Start {
 
 impl Start {
     /// Brings the instance up to the point where it has joined the group.
-    pub(super) fn bring_up(self) -> Result<Control, AppError> {
+    pub(super) fn bring_up(self) -> Result<Control, Halt> {
         let Self { application, config, metrics, serving, handlers } = self;
         let (status, pulse) = (Arc::clone(&serving.status), Arc::clone(&serving.pulse));
         let log = Arc::clone(&application.log);
         let clock = Arc::clone(&application.clock);
         let topology = Arc::clone(&application.topology);
+        let patience = Patience { log: Arc::clone(&log), clock: Arc::clone(&clock), status: Arc::clone(&status) };
 
         status.starting("opening the state directory");
         let dir = StateDir::open(&config.state_dir, topology.application_id())?;
@@ -49,33 +51,34 @@ impl Start {
         let _ = serving.memory.set(state.memory.clone());
         metrics.memory_limit.set(i64::try_from(config.memory_bytes).unwrap_or(i64::MAX));
 
-        status.starting("checking the topics");
-        let topics = application.prepare()?;
+        let topics = patience.until_done("checking the topics", || application.prepare())?;
         let partitions = Arc::new(topics.partitions.clone());
         let _ = serving.stores.set(Arc::new(catalogue(&topology, &topics.tasks)));
 
-        status.starting("reading the metadata topic");
-        let metadata_name = application.metadata_topic().into();
-        let (metadata, records) = MetadataTopic::load(Arc::clone(&log), metadata_name, Arc::clone(&clock))?;
+        let metadata_name: Arc<str> = application.metadata_topic().into();
+        let (metadata, records) = patience.until_done("reading the metadata topic", || {
+            MetadataTopic::load(Arc::clone(&log), Arc::clone(&metadata_name), Arc::clone(&clock))
+        })?;
 
-        status.starting("reading the global tables");
         let specs: Arc<[_]> = topology.globals.iter().map(|global| global.store.clone()).collect();
-        let global_stores = TaskStores::open_global(&state, specs)?;
-        let view = global_stores.view();
         let settings = settings(&config);
         let isolation = settings.isolation();
-        let globals =
-            GlobalsThread::start(&*log, isolation, &topology, &partitions, global_stores, status.stop_flag())?;
+        let (globals, view) = patience.until_done("reading the global tables", || {
+            let stores = TaskStores::open_global(&state, Arc::clone(&specs))?;
+            let view = stores.view();
+            let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, status.stop_flag())?;
+            Ok::<_, AppError>((globals, view))
+        })?;
         let _ = serving.globals.set(Arc::clone(&view));
 
-        status.starting("joining the group");
-        let membership = log.join(MembershipOptions {
+        let options = MembershipOptions {
             group_id: topology.application_id().to_owned(),
             client_id: config.instance_id.clone(),
             coordination_topic: application.coordination_topic(),
             session_timeout: config.session_timeout,
             max_poll_interval: config.max_poll_interval,
-        })?;
+        };
+        let membership = patience.until_done("joining the group", || log.join(options.clone()))?;
         let shared = Arc::new(Shared {
             log: Arc::clone(&log),
             clock: Arc::clone(&clock),
@@ -93,12 +96,12 @@ impl Start {
             progress: (0..config.threads).map(|_| AtomicU64::new(clock.monotonic().as_millis() as u64)).collect(),
             stopping: false.into(),
         });
-        let workers = Workers::start(&shared)?;
+        let workers = patience.until_done("opening the workers' producers", || Workers::start(&shared))?;
         let transactional_ids = transactional_ids(&shared);
         if let Some(earlier) = own_earlier_record(&records, &config.instance_id) {
             let mut orphans = earlier.transactional_ids.clone();
             orphans.retain(|id| !transactional_ids.contains(id));
-            fence(&*log, &orphans)?;
+            patience.until_done("fencing the producers of an earlier life", || fence(&*log, &orphans))?;
         }
         let mut coordinator = Coordinator::new(
             Identity {

@@ -74,6 +74,10 @@ impl Status {
         self.signs().starting = None;
     }
 
+    pub(super) fn is_starting(&self) -> bool {
+        self.signs().starting.is_some()
+    }
+
     pub(super) fn ended(&self, why: &str) {
         self.signs().ended = Some(why.into());
     }
@@ -83,16 +87,26 @@ impl Status {
     }
 
     pub(super) fn log_unavailable(&self, reason: &str, now: Duration) {
-        let mut signs = self.signs();
-        let since = signs.log_away.as_ref().map_or(now, |(since, _)| *since);
-        if signs.log_away.is_none() {
+        if !self.is_log_away() {
             tracing::warn!(reason, "the log cannot be reached");
         }
+        self.log_unavailable_at_start(reason, now);
+    }
+
+    /// The same; that it is said in the log is left to the start.
+    pub(super) fn log_unavailable_at_start(&self, reason: &str, now: Duration) {
+        let mut signs = self.signs();
+        let since = signs.log_away.as_ref().map_or(now, |(since, _)| *since);
         signs.log_away = Some((since, reason.into()));
     }
 
     pub(super) fn is_log_away(&self) -> bool {
         self.signs().log_away.is_some()
+    }
+
+    /// For how long the log has been away.
+    pub(super) fn log_away_for(&self, now: Duration) -> Duration {
+        self.signs().log_away.as_ref().map_or(Duration::ZERO, |(since, _)| now.saturating_sub(*since))
     }
 
     pub(super) fn log_reachable(&self) {
@@ -117,9 +131,6 @@ impl Status {
     /// Takes over a view of the cluster, and brings the gauges of the cluster up to date.
     pub(super) fn set_cluster(&self, view: Arc<ClusterView>, leads: bool, shared: &Shared) {
         let metrics = &shared.metrics;
-        let now = shared.clock.monotonic();
-        let away = self.signs().log_away.as_ref().map_or(Duration::ZERO, |(since, _)| now.saturating_sub(*since));
-        metrics.log_unavailable.set(away.as_secs_f64());
         if Arc::ptr_eq(&view, &self.cluster()) {
             return;
         }

@@ -6,6 +6,7 @@ use super::internal_topics::Asked;
 use crate::{
     log::{Admin, LogError, NewTopic},
     time::Clock,
+    topology::DELETE_RETENTION_MS,
 };
 
 /// How long a topic may take to show up after it was created.
@@ -121,9 +122,6 @@ pub(crate) fn ensure(
     }
     if wrong.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(wrong)) }
 }
-
-/// For how long a compacted topic has to remember that a key was deleted: a day, which is also Kafka's default.
-pub(super) const DELETE_RETENTION_MS: i64 = 86_400_000;
 
 /// What differs between a topic as it should be and as it is. Only settings that were asked for count.
 fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, String>, asked: &Asked) -> Vec<Mismatch> {

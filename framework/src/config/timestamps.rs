@@ -39,3 +39,17 @@ impl FromStr for Timestamps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_the_name_that_the_error_lists() {
+        let names = ["record", "skip-invalid", "partition-time", "wall-clock"];
+        let rules = [Timestamps::Record, Timestamps::SkipInvalid, Timestamps::PartitionTime, Timestamps::WallClock];
+        assert_eq!(names.map(str::parse), rules.map(Ok));
+        assert!(names.iter().all(|name| Timestamps::EXPECTED.contains(&format!("`{name}`"))));
+        assert_eq!("-1".parse::<Timestamps>(), Err(Timestamps::EXPECTED));
+    }
+}

@@ -64,6 +64,17 @@ impl TopologyBuilder {
         stream::store(&self.graph, name, serdes)
     }
 
+    /// Sets settings of the changelog of a store of processors, as [`Materialized::changelog_config`](super::Materialized::changelog_config)
+    /// does.
+    pub fn changelog_config<'s, K, V>(
+        &self,
+        store: Store<K, V>,
+        settings: impl IntoIterator<Item = (&'s str, &'s str)>,
+    ) -> Store<K, V> {
+        stream::configure_changelog(&self.graph, store, settings);
+        store
+    }
+
     /// Lets the REST interface read a store of processors.
     pub fn queryable<K, V>(&self, store: Store<K, V>) -> Store<K, V> {
         stream::make_queryable(&self.graph, store);

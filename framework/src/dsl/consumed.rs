@@ -1,5 +1,8 @@
 //! How a topic is read.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc};
 
 use crate::{

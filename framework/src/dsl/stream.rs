@@ -18,7 +18,7 @@ use std::{cell::RefCell, fmt, sync::Arc};
 
 pub use self::process::{Store, Stores};
 pub(super) use self::{
-    process::{make_queryable, store},
+    process::{configure_changelog, make_queryable, store},
     repartition::Placed,
     source::{source, unreadable},
 };

@@ -146,6 +146,10 @@ impl Default for EmbeddedLog {
 }
 
 impl Log for EmbeddedLog {
+    fn reach(&self, _timeout: Duration) -> Result<(), LogError> {
+        self.admin()?.topics(&[]).map(drop)
+    }
+
     fn admin(&self) -> Result<Box<dyn Admin>, LogError> {
         Ok(Box::new(EmbeddedAdmin::new(self.connection.clone())))
     }

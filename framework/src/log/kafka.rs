@@ -13,6 +13,7 @@ mod context;
 mod deadline;
 mod error;
 mod group;
+mod lifeline;
 mod membership;
 mod options;
 mod producer;
@@ -50,14 +51,28 @@ impl KafkaLog {
     /// [`LogError::Refused`] names the property that is wrong; [`LogError::Unavailable`] names the bootstrap address and
     /// says why the last attempt to connect failed.
     pub fn connect(options: KafkaOptions) -> Result<Self, LogError> {
+        let timeout = options.request_timeout;
+        let log = Self::open(options)?;
+        log.reach(timeout)?;
+        Ok(log)
+    }
+
+    /// Checks the options alone: the cluster may be away. [`Log::reach`] asks it.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] names the property that is wrong.
+    pub fn open(options: KafkaOptions) -> Result<Self, LogError> {
         let settings = Arc::new(Settings::new(options)?);
         let link = Arc::new(Link::open(Arc::clone(&settings))?);
-        link.check()?;
         Ok(Self { settings, link })
     }
 }
 
 impl Log for KafkaLog {
+    fn reach(&self, timeout: Duration) -> Result<(), LogError> {
+        self.link.reach(timeout)
+    }
+
     fn admin(&self) -> Result<Box<dyn Admin>, LogError> {
         Ok(Box::new(KafkaAdmin::new(Arc::clone(&self.link))))
     }

@@ -6,6 +6,8 @@ use super::{Batch, Headers, LogError, TopicPartition};
 
 /// A log: the factory of all its clients. Cheap to clone behind an `Arc`, shared by all threads of an instance.
 pub trait Log: Send + Sync + fmt::Debug {
+    /// Asks whether the log answers, and waits up to `timeout` for it; [`LogError::Unavailable`] says why it does not.
+    fn reach(&self, timeout: Duration) -> Result<(), LogError>;
     /// A client for topics and their settings.
     fn admin(&self) -> Result<Box<dyn Admin>, LogError>;
     /// A reader without partitions; [`Reader::assign`] gives it some.

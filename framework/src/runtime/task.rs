@@ -32,8 +32,9 @@ pub(crate) struct Task {
     committed: Vec<Option<i64>>,
     /// Positions of the commit in flight, by queue.
     frozen: Vec<i64>,
-    /// Records left out that are in the metric already.
+    /// Records left out that are in the metric already, and those that will be with the commit in flight.
     dropped: Dropped,
+    dropping: Dropped,
     patience: Patience,
     /// Records processed since the last commit, and how many of them are in the commit in flight.
     uncommitted: u64,
@@ -92,6 +93,7 @@ impl Task {
             committed,
             frozen: Vec::new(),
             dropped: Dropped::default(),
+            dropping: Dropped::default(),
             patience: Patience::new(max_task_idle),
             uncommitted: 0,
             in_flight: 0,
@@ -217,6 +219,7 @@ impl Task {
     pub(crate) fn freeze(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {
         self.context.forget_sent();
         self.in_flight = self.uncommitted;
+        self.dropping = *self.context.dropped();
         self.frozen.clear();
         self.frozen.extend(self.queues.iter().map(Queue::position));
         let (specs, partition) = (&self.sub_topology.stores, self.id.partition);
@@ -266,17 +269,16 @@ impl Task {
         self.context.into_stores()
     }
 
-    /// Adds the records that were left out since the last call to the metric.
+    /// Adds the records that the last commit left out to the metric; those of commits that fail are met again.
     pub(crate) fn count_dropped(&mut self, metrics: &Metrics) {
-        let dropped = *self.context.dropped();
         for reason in DropReason::ALL {
-            let new = dropped.count(reason) - self.dropped.count(reason);
+            let new = self.dropping.count(reason) - self.dropped.count(reason);
             if new > 0 {
                 let labels = [self.id.to_string(), reason.label().to_owned()];
                 metrics.task_dropped_records.with_label_values(&labels).inc_by(new);
             }
         }
-        self.dropped = dropped;
+        self.dropped = self.dropping;
     }
 }
 

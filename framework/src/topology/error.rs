@@ -65,6 +65,16 @@ pub enum TopologyError {
         /// The topic.
         topic: String,
     },
+    /// The changelog of a store is to have a setting with which the store could not be restored.
+    #[error("the changelog of store `{store}` cannot have {setting}: {reason}")]
+    ChangelogConfig {
+        /// The store.
+        store: String,
+        /// The setting and its value.
+        setting: String,
+        /// Why it cannot.
+        reason: String,
+    },
     /// Topics that the topology reads or writes do not exist.
     #[error("topics do not exist: {}; create them", .topics.join(", "))]
     MissingTopics {

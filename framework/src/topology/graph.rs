@@ -6,6 +6,7 @@ mod walk;
 
 use std::{
     any::{Any, TypeId},
+    collections::BTreeMap,
     fmt,
     sync::Arc,
 };
@@ -158,6 +159,8 @@ pub(crate) struct StoreDef {
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
     pub(super) queryable: bool,
+    /// Settings that its changelog is to have, by their Kafka names.
+    pub(super) changelog_config: BTreeMap<String, String>,
 }
 
 /// A repartition topic.
@@ -230,6 +233,16 @@ impl fmt::Debug for StoreOwner {
 // === impl StoreDef ===
 
 impl StoreDef {
+    pub(super) fn new(owner: StoreOwner, kind: StoreKind, name: Option<Arc<str>>) -> Self {
+        Self { owner, kind, name, queryable: false, changelog_config: BTreeMap::new() }
+    }
+
+    /// Sets settings of its changelog.
+    pub(crate) fn configure_changelog<'s>(&mut self, settings: impl IntoIterator<Item = (&'s str, &'s str)>) {
+        let settings = settings.into_iter().map(|(setting, value)| (setting.to_owned(), value.to_owned()));
+        self.changelog_config.extend(settings);
+    }
+
     /// Lets the REST interface read it; `false` when it has no rows to be read.
     pub(crate) fn queryable(&mut self) -> bool {
         self.queryable = self.kind != StoreKind::Buffer;

@@ -14,13 +14,21 @@ pub struct InternalTopic {
     /// Topic settings by their Kafka names. Records of a window's changelog are kept as long as its rows, which leaves no room for
     /// clocks: see [`InternalTopic::config_with_additional_retention`].
     pub config: BTreeMap<String, String>,
+    /// Settings that the topology asks for beside or in place of those: the topic has to have them.
+    pub asked: BTreeMap<String, String>,
 }
+
+/// For how long a compacted topic has to remember that a key was deleted: a day, which is also Kafka's default.
+pub(crate) const DELETE_RETENTION_MS: i64 = 86_400_000;
 
 /// How long a topic keeps records, in ms.
 const RETENTION: &str = "retention.ms";
 
 /// The policy of windows' changelogs: the latest record of each window, and none that is too old.
 const COMPACT_AND_DELETE: &str = "compact,delete";
+
+/// What is part of how the application works.
+const FIXED: [&str; 2] = ["cleanup.policy", "message.timestamp.type"];
 
 /// Bytes of a segment of a repartition topic: small, so that what was processed is deleted soon.
 const REPARTITION_SEGMENT_BYTES: &str = "52428800";
@@ -57,13 +65,38 @@ impl InternalTopic {
         {
             *retention = retention_ms.saturating_add(additional_ms).to_string();
         }
+        config.extend(self.asked.clone());
         config
+    }
+
+    /// Why the topic cannot have a setting, if it cannot.
+    #[must_use]
+    pub fn refuses(&self, setting: &str, value: &str) -> Option<String> {
+        if FIXED.contains(&setting) {
+            return Some("how records are cleaned up and stamped is part of how the application works".into());
+        }
+        let policy = self.config.get("cleanup.policy").map_or("", String::as_str);
+        let number = value.parse::<i64>().ok();
+        if setting == "delete.retention.ms"
+            && policy.contains("compact")
+            && number.is_none_or(|ms| ms < DELETE_RETENTION_MS)
+        {
+            return Some(format!("a changelog has to remember deletions for a day: {DELETE_RETENTION_MS} or more"));
+        }
+        if policy != COMPACT_AND_DELETE {
+            return None;
+        }
+        let kept = self.config.get(RETENTION).and_then(|ms| ms.parse().ok()).unwrap_or(i64::MAX);
+        let too_soon = setting == RETENTION && number.is_none_or(|ms| ms < kept && ms != -1);
+        let too_large = setting == "retention.bytes" && number != Some(-1);
+        (too_soon || too_large)
+            .then(|| format!("the changelog has to keep what its store keeps: for {kept} ms, of any size"))
     }
 
     fn new(name: Arc<str>, partitions: i32, own: &[(&str, &str)]) -> Self {
         // The timestamps of records are event time: the broker must not replace them.
         let settings = own.iter().chain(&[("message.timestamp.type", "CreateTime")]);
         let config = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self { name, partitions, config }
+        Self { name, partitions, config, asked: BTreeMap::new() }
     }
 }

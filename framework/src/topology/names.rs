@@ -80,6 +80,11 @@ impl Names {
         &self.stores[store.index()]
     }
 
+    /// The names of all stores of tasks, in their order.
+    pub(super) fn stores(&self) -> &[Arc<str>] {
+        &self.stores
+    }
+
     /// The name of a repartition topic, without application id and ending.
     pub(super) fn repartition(&self, repartition: RepartitionIndex) -> &Arc<str> {
         &self.repartitions[repartition.index()]

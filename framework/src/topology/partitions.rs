@@ -134,10 +134,12 @@ impl Resolved {
             let topic = TopicRef::Repartition(RepartitionIndex::new(index));
             InternalTopic::repartition(self.topic(&topic), known[&topic])
         });
-        let changelogs = self.sub_topologies.iter().zip(tasks).flat_map(|(sub_topology, tasks)| {
-            sub_topology.stores.iter().filter_map(|store| {
+        let parts = self.sub_topologies.iter().zip(&self.built().cuts).zip(tasks);
+        let changelogs = parts.flat_map(|((sub_topology, cut), tasks)| {
+            sub_topology.stores.iter().zip(&cut.stores).filter_map(|(store, index)| {
                 let name = store.changelog.as_ref()?;
-                Some(InternalTopic::changelog(Arc::clone(name), *tasks, store.kind))
+                let asked = self.graph().stores[index.index()].changelog_config.clone();
+                Some(InternalTopic { asked, ..InternalTopic::changelog(Arc::clone(name), *tasks, store.kind) })
             })
         });
         repartitions.chain(changelogs).collect()

@@ -251,3 +251,33 @@ fn a_name_that_is_too_long_with_the_application_id_is_refused() {
     let error = resolved.partitions(&counts(&[("in", 1)])).expect_err("with application id and ending it is longer");
     assert!(matches!(error, TopologyError::Name { what: "an internal topic", .. }), "{error}");
 }
+
+#[test]
+fn settings_of_a_changelog_are_those_of_its_topic_and_what_restores_need_stays() {
+    let build = |settings: &[(&str, &str)]| {
+        let topology = Topology::builder("settings");
+        let stream = topology.stream("in", Text::default()).group_by_key();
+        stream.count().materialized("counts").changelog_config(settings.iter().copied());
+        let windows = crate::dsl::TimeWindows::tumbling(std::time::Duration::from_secs(10));
+        stream.windowed_by(windows).count().materialized("by-window").changelog_config(settings.iter().copied());
+        topology.changelog_config(topology.store("own", Text::default()), settings.iter().copied());
+        topology.build()
+    };
+    let settings = [("min.cleanable.dirty.ratio", "0.1"), ("retention.ms", "-1")];
+    let partitions = build(&settings).expect("allowed").resolve("app").partitions(&counts(&[("in", 1)]));
+    let partitions = partitions.expect("the topic exists");
+    for topic in partitions.internal_topics() {
+        let config = topic.config_with_additional_retention(1);
+        assert!(settings.iter().all(|(setting, value)| config[*setting] == *value), "{}: {config:?}", topic.name);
+    }
+    for (setting, value, store) in [
+        ("cleanup.policy", "delete", "counts"),
+        ("message.timestamp.type", "LogAppendTime", "counts"),
+        ("delete.retention.ms", "60000", "counts"),
+        ("retention.ms", "1000", "by-window"),
+    ] {
+        let error = build(&[(setting, value)]).expect_err("refused").to_string();
+        let says = format!("the changelog of store `{store}` cannot have {setting}={value}: ");
+        assert!(error.starts_with(&says), "{error}");
+    }
+}

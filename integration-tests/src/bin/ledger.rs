@@ -3,10 +3,10 @@
 //! It can be told where to die: by `LEDGER_FAILPOINT` counted from its start, or by a line on standard input counted from then on
 //! (`commit:after:3`). It ends when standard input does, so that it does not outlive the test.
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use integration_tests::ledger::{FAILPOINT, topology};
+use integration_tests::ledger::{DELIVERY_TIMEOUT_MS, FAILPOINT, topology};
 use millpond::{
     App, Config,
     log::kafka::{KafkaLog, KafkaOptions},
@@ -18,12 +18,16 @@ fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().compact().with_ansi(false).with_env_filter(filter).with_writer(io::stderr).init();
     let config = Config::from_env()?;
     let prefix = config.application_id.clone().context("MILLPOND_APPLICATION_ID is not set")?;
-    let log = KafkaLog::connect(KafkaOptions {
+    let mut options = KafkaOptions {
         bootstrap: config.bootstrap.clone(),
         client_id: config.instance_id.clone(),
         properties: config.kafka.clone(),
         ..KafkaOptions::default()
-    })?;
+    };
+    if let Ok(timeout) = std::env::var(DELIVERY_TIMEOUT_MS) {
+        options.delivery_timeout = Duration::from_millis(timeout.parse()?);
+    }
+    let log = KafkaLog::open(options)?;
     let log = FaultyLog::aborting(Arc::new(log));
     let faults = log.faults();
     if let Ok(failpoint) = std::env::var(FAILPOINT) {

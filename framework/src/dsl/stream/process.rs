@@ -133,6 +133,15 @@ pub(in crate::dsl) fn store<K: Data, V: Data>(graph: &RefCell<Graph>, name: &str
     Store { index: graph.borrow_mut().add_store(name.into(), serdes), rows: PhantomData }
 }
 
+/// Sets settings of a store's changelog.
+pub(in crate::dsl) fn configure_changelog<'s, K, V>(
+    graph: &RefCell<Graph>,
+    store: Store<K, V>,
+    settings: impl IntoIterator<Item = (&'s str, &'s str)>,
+) {
+    graph.borrow_mut().store_mut(store.index).configure_changelog(settings);
+}
+
 /// Lets the REST interface read a store.
 pub(in crate::dsl) fn make_queryable<K, V>(graph: &RefCell<Graph>, store: Store<K, V>) {
     graph.borrow_mut().store_mut(store.index).queryable();

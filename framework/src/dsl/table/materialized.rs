@@ -1,4 +1,4 @@
-//! `materialized`, `queryable`.
+//! `materialized`, `changelog_config`, `queryable`.
 
 use std::ops::Deref;
 
@@ -20,6 +20,28 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
 // === impl Materialized ===
 
 impl<'t, K: Data, V: Data> Materialized<'t, K, V> {
+    /// Sets settings of the store's changelog by their Kafka names (`withLoggingEnabled` of Kafka Streams). What the configuration
+    /// says of the topic ([`Config::internal_topics`](crate::Config::internal_topics)) goes before it. A topic that exists with
+    /// another value is an error; so are, when the topology is built, settings with which the store could not be restored.
+    ///
+    /// ```
+    /// use millpond::{Serdes, Topology};
+    ///
+    /// let topology = Topology::builder("words");
+    /// topology
+    ///     .stream("words", Serdes::<String, String>::default())
+    ///     .group_by_key()
+    ///     .count()
+    ///     .materialized("words")
+    ///     .changelog_config([("min.cleanable.dirty.ratio", "0.1"), ("segment.ms", "600000")])
+    ///     .queryable();
+    /// # topology.build().unwrap();
+    /// ```
+    pub fn changelog_config<'s>(self, settings: impl IntoIterator<Item = (&'s str, &'s str)>) -> Self {
+        self.0.graph.borrow_mut().keep(self.0.node).configure_changelog(settings);
+        self
+    }
+
     /// Lets the REST interface read the store.
     ///
     /// A table without a name cannot be queried:

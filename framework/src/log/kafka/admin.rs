@@ -21,10 +21,14 @@ use super::{
     context::Context,
     deadline::Deadline,
     error::{code_error, explain, is_unknown_topic, log_error, topic_error},
+    lifeline::Lifeline,
     options::Settings,
     raw, topic,
 };
-use crate::log::{Admin, LogError, NewTopic, TopicInfo, TopicPartition};
+use crate::{
+    log::{Admin, LogError, NewTopic, TopicInfo, TopicPartition},
+    time::Clock,
+};
 
 /// How long one look at the connection takes at most while it is being made.
 const LOOK: Duration = Duration::from_millis(100);
@@ -35,6 +39,7 @@ pub(super) struct Link {
     /// For changes and settings. It is kept: a new one takes 100 ms until it has a connection.
     admin: Mutex<Option<AdminClient<Context>>>,
     settings: Arc<Settings>,
+    lifeline: Mutex<Lifeline>,
 }
 
 /// [`Admin`] on Kafka.
@@ -51,7 +56,7 @@ impl Link {
         let context = Context::new(&settings.options.bootstrap);
         let client = raw::client(&settings.admin(), context)
             .map_err(|error| log_error("connecting", &error, settings.options.request_timeout))?;
-        let link = Self { client, admin: Mutex::default(), settings };
+        let link = Self { client, admin: Mutex::default(), settings, lifeline: Mutex::default() };
         // It connects while the other one does.
         let admin = link.new_admin().map_err(|error| log_error("connecting", &error, link.timeout()))?;
         link.put_admin(admin);
@@ -59,12 +64,13 @@ impl Link {
     }
 
     /// Waits until a broker answers. Credentials that are refused end the wait.
-    pub(super) fn check(&self) -> Result<(), LogError> {
-        let deadline = Deadline::after(self.settings.clock, self.timeout());
+    pub(super) fn reach(&self, timeout: Duration) -> Result<(), LogError> {
+        let deadline = Deadline::after(self.settings.clock, timeout);
         let mut last = None;
         while raw::reach(&self.client, LOOK.min(deadline.remaining())).is_err() {
             last = self.trouble().or(last);
-            let error = LogError::Timeout { what: "connecting to Kafka".into(), after: self.timeout() };
+            self.look_after();
+            let error = LogError::Timeout { what: "connecting to Kafka".into(), after: timeout };
             let error = explain(error, &self.settings.options.bootstrap, last.clone());
             if deadline.passed() || !error.is_retriable() {
                 return Err(error);
@@ -96,8 +102,16 @@ impl Link {
         self.client.context().take_trouble()
     }
 
+    fn look_after(&self) {
+        let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+        lifeline.look(self.settings.clock.monotonic(), &self.client, &self.settings.options.bootstrap, Duration::ZERO);
+    }
+
     /// Says why brokers cannot be reached, where that is why.
     fn explain(&self, error: LogError) -> LogError {
+        if error.is_retriable() {
+            self.look_after();
+        }
         explain(error, &self.settings.options.bootstrap, self.trouble())
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn is_unreachable(code: Code) -> bool {
         code,
         Code::BrokerTransportFailure
             | Code::AllBrokersDown
+            | Code::DestroyBroker
             | Code::Resolve
             | Code::NodeUpdate
             | Code::WaitingForCoordinator

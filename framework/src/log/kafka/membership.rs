@@ -27,6 +27,7 @@ use super::{
     deadline::Deadline,
     error::{code_error, explain, is_timeout, is_unknown_topic, is_unreachable, log_error},
     group::KafkaGroup,
+    lifeline::Lifeline,
     options::Settings,
     raw, topic,
 };
@@ -60,6 +61,7 @@ pub(super) struct KafkaMembership {
     /// Whether it ever was a member: then the settings are right, and errors pass.
     was_member: bool,
     left: bool,
+    lifeline: Lifeline,
 }
 
 /// The context of the member's client.
@@ -115,11 +117,14 @@ impl KafkaMembership {
             next_trouble: Duration::ZERO,
             was_member: false,
             left: false,
+            lifeline: Lifeline::default(),
         })
     }
 
     /// Adopts what changed since the last turn.
     fn turn(&mut self) {
+        let (now, client) = (self.settings.clock.monotonic(), self.group.consumer.client());
+        self.lifeline.look(now, client, &self.settings.options.bootstrap, Duration::ZERO);
         let present = raw::epoch(self.group.consumer.client());
         if self.told.as_ref().is_some_and(|told| told.member_id != present.member_id) {
             self.lose();

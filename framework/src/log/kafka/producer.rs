@@ -11,12 +11,13 @@ use super::{
     context::Context,
     deadline::Deadline,
     error::{code_error, explain, failure_error, is_bad_record, log_error, topic_error},
+    lifeline::Lifeline,
     options::Settings,
     raw::{Delivery, RawProducer},
 };
 use crate::{
     log::{Append, LogError, Producer},
-    time::SystemClock,
+    time::{Clock as _, SystemClock},
 };
 
 /// How long one wait for deliveries is: librdkafka wakes up for each, so it only bounds how late a deadline is seen.
@@ -39,6 +40,7 @@ pub(super) struct Sender {
     partitions: Partitions,
     /// The first delivery that failed since the last flush.
     failed: Option<LogError>,
+    lifeline: Lifeline,
 }
 
 // === impl KafkaProducer ===
@@ -81,7 +83,15 @@ impl Sender {
         let raw = RawProducer::new(config, Context::new(&settings.options.bootstrap))
             .map_err(|error| log_error("opening a producer", &error, settings.options.request_timeout))?;
         let (clock, partitions) = (settings.clock, Partitions::default());
-        Ok(Self { raw, clock, delivery_timeout, transactional, partitions, failed: None })
+        Ok(Self {
+            raw,
+            clock,
+            delivery_timeout,
+            transactional,
+            partitions,
+            failed: None,
+            lifeline: Lifeline::default(),
+        })
     }
 
     pub(super) fn append(&mut self, record: &Append<'_>) -> Result<(), LogError> {
@@ -201,7 +211,11 @@ impl Sender {
     /// Adds what is known of the connection.
     pub(super) fn explain(&mut self, error: LogError) -> LogError {
         self.serve(Duration::ZERO);
-        let context = self.raw.safe().client().context();
+        let (now, client) = (self.clock.monotonic(), self.raw.safe().client());
+        let context = client.context();
+        if error.is_retriable() {
+            self.lifeline.look(now, client, context.bootstrap(), Duration::ZERO);
+        }
         explain(error, context.bootstrap(), context.take_trouble())
     }
 }

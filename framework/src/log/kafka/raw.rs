@@ -493,6 +493,14 @@ pub(super) fn reach<C: ClientContext>(client: &Client<C>, timeout: Duration) -> 
     Ok(())
 }
 
+/// Gives a client bootstrap servers; those that it has stay as they are.
+pub(super) fn add_brokers<C: ClientContext>(client: &Client<C>, servers: &str) {
+    // The client was made with them: they have no zero byte.
+    let Ok(servers) = CString::new(servers) else { return };
+    // SAFETY: the client is alive; the text is, for the time of the call.
+    unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
+}
+
 /// Serves the logs and errors that wait on the main queue of a client that nothing else polls.
 pub(super) fn serve_events<C: ClientContext>(client: &Client<C>) {
     serve(client, &Queue::main(client), Duration::ZERO, |_| {});

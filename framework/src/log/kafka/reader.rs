@@ -15,6 +15,7 @@ use super::{
     context::Context,
     deadline::Deadline,
     error::{explain, log_error, topic_error},
+    lifeline::Lifeline,
     options::Settings,
     raw::{Failure, RawConsumer},
     topic,
@@ -31,6 +32,11 @@ const TROUBLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long after the last trouble with brokers the client is replaced. A partition that had no leader when librdkafka (2.12) heard of it
 /// may stay without one in that client for good (its issues 5430 and 5280), while everything else goes on.
 const RENEW_AFTER: Duration = Duration::from_secs(5);
+/// How long a broker may take to answer when nothing arrives, before it counts as trouble.
+const ANSWER: Duration = Duration::from_millis(500);
+/// How soon something of a partition must arrive after its reading began, at first and at the most.
+const SILENCE: Duration = Duration::from_secs(5);
+const LAST_SILENCE: Duration = Duration::from_secs(300);
 /// How long to wait before asking again a broker that is not the leader.
 const LEADER_BACKOFF: Duration = Duration::from_millis(20);
 
@@ -47,6 +53,10 @@ pub(super) struct KafkaReader {
     next_trouble: Duration,
     /// When to replace the client, after trouble.
     renew_at: Option<Duration>,
+    lifeline: Lifeline,
+    /// When something of every partition must have arrived, records or that there are none, and how long that may take.
+    heard_by: Duration,
+    silence: Duration,
 }
 
 // === impl KafkaReader ===
@@ -55,8 +65,18 @@ impl KafkaReader {
     /// A reader without partitions.
     pub(super) fn open(settings: Arc<Settings>, isolation: Isolation) -> Result<Self, LogError> {
         let consumer = client(&settings, isolation)?;
-        let (intake, topics, next_trouble) = (Intake::default(), HashMap::new(), Duration::ZERO);
-        Ok(Self { consumer, settings, isolation, intake, topics, next_trouble, renew_at: None })
+        Ok(Self {
+            consumer,
+            settings,
+            isolation,
+            intake: Intake::default(),
+            topics: HashMap::new(),
+            next_trouble: Duration::ZERO,
+            renew_at: None,
+            lifeline: Lifeline::default(),
+            heard_by: Duration::ZERO,
+            silence: SILENCE,
+        })
     }
 
     /// Replaces the client some time after it had trouble; reading goes on where it was.
@@ -67,6 +87,8 @@ impl KafkaReader {
         self.renew_at = None;
         tracing::debug!("a new client for a reader that had trouble with brokers");
         self.consumer = client(&self.settings, self.isolation)?;
+        self.intake.hear_anew();
+        self.heard_by = self.settings.clock.monotonic() + self.silence;
         for partition in self.intake.partitions().filter(|partition| partition.standing != Standing::Parked) {
             self.start(&partition.source, partition.position())?;
         }
@@ -75,6 +97,24 @@ impl KafkaReader {
 
     fn had_trouble(&mut self) {
         self.renew_at = Some(self.settings.clock.monotonic() + RENEW_AFTER);
+    }
+
+    /// Nothing arrives: because there is nothing, or because nobody is asked, or nobody answers?
+    fn look_after(&mut self) {
+        let (now, client) = (self.settings.clock.monotonic(), self.consumer.client());
+        if !self.lifeline.look(now, client, &self.settings.options.bootstrap, ANSWER) {
+            self.had_trouble();
+        }
+        if now >= self.heard_by {
+            let all_heard = self.intake.partitions().all(Partition::is_heard);
+            // The next client may need longer: perhaps it is the network that is slow.
+            self.silence = if all_heard { SILENCE } else { (self.silence * 2).min(LAST_SILENCE) };
+            self.heard_by = now + self.silence;
+            if !all_heard {
+                tracing::debug!("nothing is heard of a partition since its reading began");
+                self.had_trouble();
+            }
+        }
     }
 
     /// Takes messages off librdkafka's queue, up to `max_records`; waits for the first only.
@@ -190,6 +230,7 @@ impl Reader for KafkaReader {
         // Anew, and not by a seek, which is refused in some states (a partition that was out of range).
         self.unassign(partition)?;
         self.start(partition, from)?;
+        self.heard_by = self.settings.clock.monotonic() + self.silence;
         self.intake.insert(Partition::new(partition.clone(), from));
         Ok(())
     }
@@ -225,6 +266,9 @@ impl Reader for KafkaReader {
         if let Some(room) = max_records.checked_sub(given).filter(|room| *room > 0) {
             let idle = fetched.batches.is_empty() && fetched.events.is_empty();
             self.consume(room, if idle { timeout } else { Duration::ZERO });
+        }
+        if fetched.batches.is_empty() {
+            self.look_after();
         }
         let trouble = self.intake.finish(&mut fetched);
         self.tell_trouble(trouble, &mut fetched);

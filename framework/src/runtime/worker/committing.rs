@@ -135,6 +135,7 @@ impl Worker {
             {
                 let uncommitted = task.uncommitted_records();
                 task.committed(&production, now_ms).map_err(|error| Trouble::of(*id, error))?;
+                task.count_dropped(&self.shared.metrics);
                 counts.push((*id, uncommitted - task.uncommitted_records()));
             }
         }

@@ -131,7 +131,6 @@ impl Worker {
             metrics.task_stream_time.with_label_values(&[&name]).set(task.stream_time_ms());
             let uncommitted = i64::try_from(task.uncommitted_bytes()).unwrap_or(i64::MAX);
             metrics.state_uncommitted_bytes.with_label_values(&[&name]).set(uncommitted);
-            task.count_dropped(metrics);
         }
         self.observe_memory();
     }

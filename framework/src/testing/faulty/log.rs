@@ -41,6 +41,10 @@ impl FaultyLog {
 }
 
 impl Log for FaultyLog {
+    fn reach(&self, timeout: Duration) -> Result<(), LogError> {
+        self.faults.alive(|| self.log.reach(timeout))
+    }
+
     fn admin(&self) -> Result<Box<dyn Admin>, LogError> {
         self.faults.alive(|| self.log.admin())
     }

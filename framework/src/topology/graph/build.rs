@@ -35,7 +35,7 @@ impl Graph {
     pub(crate) fn add_store<K: 'static, V: 'static>(&mut self, name: Arc<str>, serdes: Serdes<K, V>) -> StoreIndex {
         let owner = StoreOwner::Processors { formats: serdes.formats(), serdes: Box::new(serdes) };
         let (kind, name) = (StoreKind::TimestampedKeyValue, Some(name));
-        self.stores.push(StoreDef { owner, kind, name, queryable: false });
+        self.stores.push(StoreDef::new(owner, kind, name));
         StoreIndex::new(self.stores.len() - 1)
     }
 

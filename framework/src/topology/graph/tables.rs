@@ -30,7 +30,7 @@ impl Graph {
         let next = StoreIndex::new(self.stores.len());
         let store = *self.table_mut(table).store.get_or_insert(next);
         if store == next {
-            self.stores.push(StoreDef { owner: StoreOwner::Table(table), kind, name: None, queryable: false });
+            self.stores.push(StoreDef::new(StoreOwner::Table(table), kind, None));
         }
         &mut self.stores[store.0]
     }

@@ -49,6 +49,13 @@ impl Intake {
         self.partitions.iter()
     }
 
+    /// All partitions are read by another client from now on.
+    pub(super) fn hear_anew(&mut self) {
+        for partition in &mut self.partitions {
+            partition.heard = false;
+        }
+    }
+
     pub(super) fn find_mut(&mut self, partition: &TopicPartition) -> Option<&mut Partition> {
         self.partitions.iter_mut().find(|candidate| candidate.source == *partition)
     }
@@ -113,6 +120,7 @@ impl Intake {
             (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some(partition))
                 if !partition.is_stale(message.offset()) =>
             {
+                partition.heard = true;
                 let (partition, offset) = (partition.source.clone(), message.offset());
                 self.events.push(ReaderEvent::OutOfRange { partition, offset });
             }

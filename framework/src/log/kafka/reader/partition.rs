@@ -18,6 +18,8 @@ pub(super) struct Partition {
     pub(super) standing: Standing,
     /// Whether anything arrived since it was assigned.
     pub(super) fetched: bool,
+    /// The same, since librdkafka was last told to read it.
+    pub(super) heard: bool,
     /// Where it was assigned to, until the first message says where that is.
     start: Offset,
     /// The offset behind the last message taken.
@@ -50,6 +52,7 @@ impl Partition {
             source,
             standing: Standing::Reading,
             fetched: false,
+            heard: false,
             start,
             next: match start {
                 Offset::Offset(offset) => Some(offset),
@@ -60,6 +63,11 @@ impl Partition {
             held_bytes: 0,
             held_end: None,
         }
+    }
+
+    /// Whether something of it arrived, if anything is to.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard || self.standing == Standing::Parked
     }
 
     /// Where reading goes on.
@@ -75,7 +83,7 @@ impl Partition {
     /// The batch under construction, for the record at `offset`; `true` when it was begun now.
     pub(super) fn builder(&mut self, offset: i64) -> (&mut BatchBuilder, bool) {
         self.next = Some(offset + 1);
-        self.fetched = true;
+        (self.fetched, self.heard) = (true, true);
         // An end that was met before this record is none any more. One that is met behind it, in the same round, is.
         self.held_end = None;
         let begun = self.builder.is_none();
@@ -98,7 +106,7 @@ impl Partition {
     /// The end was met at `offset`: says so, or holds it back.
     pub(super) fn end(&mut self, offset: i64, events: &mut Vec<ReaderEvent>) {
         self.next = Some(offset);
-        self.fetched = true;
+        (self.fetched, self.heard) = (true, true);
         if self.standing == Standing::Reading {
             events.push(ReaderEvent::EndReached { partition: self.source.clone(), next_offset: offset });
         } else {
