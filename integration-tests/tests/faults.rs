@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use integration_tests::{
     broker::Broker,
     faults::{Fault, Plan, Report, round},
@@ -18,7 +18,10 @@ async fn play(instances: usize, faults: Vec<Fault>) -> anyhow::Result<Report> {
     let (mut broker, folder) = (Broker::private()?, tempfile::tempdir()?);
     let faults = faults.into_iter().map(|fault| (Duration::from_secs(1), fault)).collect();
     let plan = Plan { seed: 1, guarantee: ExactlyOnce, instances, faults };
-    let report = round(&mut broker, &plan, folder.path()).await?;
+    let report = match round(&mut broker, &plan, folder.path()).await {
+        Ok(report) => report,
+        Err(error) => return Err(error).with_context(|| format!("logs and state: {}", folder.keep().display())),
+    };
     println!("{plan} => {report}");
     Ok(report)
 }

@@ -16,6 +16,7 @@ mod group;
 mod lifeline;
 mod membership;
 mod options;
+mod positions;
 mod producer;
 mod raw;
 mod reader;

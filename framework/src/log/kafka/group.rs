@@ -18,6 +18,7 @@ use super::{
     error::{code_error, explain, is_timeout, is_unreachable, log_error, topic_error},
     membership::MembershipContext,
     options::Settings,
+    positions::Positions,
     raw,
     transactional::offsets_list,
 };
@@ -29,6 +30,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// [`Group`] on Kafka, shared by the membership and those who commit.
 pub(super) struct KafkaGroup {
     pub(super) consumer: BaseConsumer<MembershipContext>,
+    pub(super) positions: Positions,
     pub(super) group_id: String,
     settings: Arc<Settings>,
     /// The epoch that the membership told last. Written by the membership's thread, read by all.
@@ -45,7 +47,8 @@ pub(super) struct KafkaGroupMetadata {
 
 impl KafkaGroup {
     pub(super) fn new(consumer: BaseConsumer<MembershipContext>, group_id: String, settings: Arc<Settings>) -> Self {
-        Self { consumer, group_id, settings, epoch: Mutex::new(None) }
+        let positions = Positions::new(Arc::clone(&settings), group_id.clone());
+        Self { consumer, positions, group_id, settings, epoch: Mutex::new(None) }
     }
 
     /// Sets what [`Group::epoch`] says.
@@ -108,11 +111,7 @@ impl Group for KafkaGroup {
         let what = format!("asking for committed offsets of group `{}`", self.group_id);
         let deadline = self.deadline(timeout);
         loop {
-            let mut list = TopicPartitionList::with_capacity(partitions.len());
-            for partition in partitions {
-                list.add_partition(&partition.topic, partition.partition);
-            }
-            let answer = self.consumer.committed_offsets(list, deadline.remaining());
+            let answer = self.positions.ask(partitions, deadline.remaining());
             let (topic, code) = match answer.map(|list| offsets_in(&list, partitions)) {
                 Ok(Ok(offsets)) => return Ok(offsets),
                 Ok(Err((partition, code))) => (Some(partition.topic), code),

@@ -218,6 +218,7 @@ impl Membership for KafkaMembership {
             if let Some(Err(error)) = self.group.consumer.poll(wait) {
                 self.note(&error)?;
             }
+            self.group.positions.serve();
             self.turn();
             if !self.events.is_empty() || deadline.passed() {
                 return Ok(self.events.pop_front());

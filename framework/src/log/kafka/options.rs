@@ -223,7 +223,17 @@ impl Settings {
             .set("max.poll.interval.ms", millis(options.max_poll_interval))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "latest")
+            .set("auto.offset.reset", "latest");
+        config
+    }
+
+    /// For questions about the offsets that a group has committed; it is never joined.
+    pub(super) fn positions(&self, group_id: &str) -> ClientConfig {
+        let mut config = self.config(&[]);
+        config
+            .set("group.id", group_id)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
             // Asks for stable offsets: those of a transaction that is being committed are waited for.
             .set("isolation.level", "read_committed");
         config

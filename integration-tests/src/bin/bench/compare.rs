@@ -96,12 +96,21 @@ impl Compare {
         let folder = tempfile::tempdir()?;
         for round in 1..=self.rounds {
             for work in &works {
+                let mut cpu_by_mode = Vec::new();
                 for mode in &self.modes {
                     eprintln!("round {round}: {}, {mode}", work.name);
                     let ours = self.ours(work, mode, &bootstrap, &folder.path().join("ours"))?;
+                    cpu_by_mode.extend(ours["cpu_s_per_million"].as_f64());
                     let Some(peer) = &self.peer else { continue };
                     let theirs = self.theirs(peer, work, mode, &folder.path().join("peer"))?;
                     ratios(work.name, mode, &ours, &theirs);
+                }
+                if let ([first, second], [cpu, other_cpu]) = (&self.modes[..], &cpu_by_mode[..]) {
+                    let ratio = cpu / other_cpu;
+                    println!(
+                        "{} {first} of {second}, cpu_s_per_million: {cpu:.2} of {other_cpu:.2} = {ratio:.3}",
+                        work.name
+                    );
                 }
             }
         }
@@ -147,6 +156,8 @@ impl Compare {
         let application = unique("bench");
         let run = |phase: &str, keep: bool| {
             let mut command = Command::new(env::current_exe()?);
+            // As in the image of a service.
+            command.env("MALLOC_ARENA_MAX", "2");
             command.arg("run").args(work.ours).args(["--bootstrap", bootstrap, "--topic", work.topic]);
             command.args(["--mode", mode, "--phase", phase, "--application", &application]);
             command.args(["--label", &format!("{}-{mode}", work.name)]).arg("--state-dir").arg(state);
