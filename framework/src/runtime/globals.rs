@@ -133,7 +133,7 @@ impl GlobalReader {
 
     /// Reads and writes one fetch. Tables that cannot go on as they are stored are rebuilt by the next start.
     fn step(&mut self, timeout: Duration) -> Result<(), ProcessError> {
-        let result = self.follow(timeout);
+        let result = self.follow(timeout).and_then(|()| Ok(self.stores.check()?));
         let is_lost = match &result {
             Err(ProcessError::State(error)) => error.is_damage(),
             Err(ProcessError::Log(LogError::Refused { .. })) => self.is_out_of_range,

@@ -407,6 +407,16 @@ impl TaskStores {
         self.backend.flush()
     }
 
+    /// Whether all reads of views have found the rows whole.
+    ///
+    /// # Errors
+    /// [`StateError::Format`] with the first damage that one has met: the stores must be rebuilt.
+    pub fn check(&self) -> Result<(), StateError> {
+        let Some(reason) = self.view.damage() else { return Ok(()) };
+        let what = "a row that a query asked for".into();
+        Err(StateError::Format { owner: self.owner, what, reason: reason.into() })
+    }
+
     /// Notes that these stores are damaged: whoever opens them next begins anew.
     ///
     /// # Errors
