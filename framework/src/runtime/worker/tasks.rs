@@ -40,14 +40,14 @@ impl Worker {
         Ok(TaskStores::open(&self.shared.state, id, specs)?)
     }
 
-    pub(super) fn begin_restore(&mut self, id: TaskId, stores: TaskStores) -> Result<(), ProcessError> {
+    pub(super) fn begin_restore(&mut self, id: TaskId, mut stores: TaskStores) -> Result<(), ProcessError> {
         let sub_topology = self.shared.sub_topology(id);
         let now = (self.shared.clock.monotonic(), self.shared.clock.now_ms());
         let Self { restorer, watermarks, .. } = self;
-        let mut begin = |stores: &TaskStores| {
+        let mut begin = |stores: &mut TaskStores| {
             Restore::begin(stores, &sub_topology.stores, id.partition, &mut **restorer, &mut **watermarks, now)
         };
-        let (stores, restore) = match begin(&stores)? {
+        let (stores, restore) = match begin(&mut stores)? {
             Begun::Restore(restore) => (stores, restore),
             Begun::Rebuild(reason) => {
                 tracing::warn!(task = %id, reason, "the stored state is given up, and rebuilt from the changelogs");
@@ -56,8 +56,8 @@ impl Worker {
                 if let Some(dir) = &self.shared.state.dir {
                     dir.remove(id)?;
                 }
-                let stores = TaskStores::open(&self.shared.state, id, Arc::clone(&sub_topology.stores))?;
-                match begin(&stores)? {
+                let mut stores = TaskStores::open(&self.shared.state, id, Arc::clone(&sub_topology.stores))?;
+                match begin(&mut stores)? {
                     Begun::Restore(restore) => (stores, restore),
                     Begun::Rebuild(reason) => {
                         let what = format!("restoring task {id} from the beginning");
