@@ -23,8 +23,13 @@ pub(crate) struct Restore {
 pub(crate) enum Begun {
     /// What is stored, brought up to date.
     Restore(Restore),
-    /// Nothing: what is stored cannot be brought up to date, for this reason.
-    Rebuild(String),
+    /// Nothing: what is stored cannot be brought up to date.
+    Rebuild {
+        /// Why.
+        reason: String,
+        /// Whether a changelog lacks what is stored, which may be the last copy of it then.
+        is_last_copy: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -55,7 +60,7 @@ impl Restore {
     ) -> Result<Begun, ProcessError> {
         let point = stores.committed();
         if let Some(reason) = too_old(point, now_ms) {
-            return Ok(Begun::Rebuild(reason));
+            return Ok(Begun::Rebuild { reason, is_last_copy: false });
         }
         let progress = Arc::new(RestoreProgress::new(now, 0));
         let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), progress };
@@ -68,7 +73,7 @@ impl Restore {
                 Ok(None) => {}
                 Ok(Some(reason)) => {
                     restore.cancel(reader)?;
-                    return Ok(Begun::Rebuild(reason));
+                    return Ok(Begun::Rebuild { reason, is_last_copy: true });
                 }
                 Err(error) => {
                     restore.cancel(reader)?;
@@ -261,7 +266,7 @@ mod tests {
         assert!(matches!(begun, Begun::Restore(_)), "{begun:?}");
         stores.close()?;
         let (_stores, _, begun) = begin(124)?;
-        assert!(matches!(begun, Begun::Rebuild(_)), "{begun:?}");
+        assert!(matches!(begun, Begun::Rebuild { is_last_copy: false, .. }), "{begun:?}");
         Ok(())
     }
 }

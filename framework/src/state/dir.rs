@@ -7,7 +7,7 @@
 //!     tasks/<task>/  state of a task
 //!     global/        state of the global tables
 //!     tasks/<task>/DAMAGED, global/DAMAGED  found damaged while it was in use: moved aside when it is opened next
-//!     damaged/<..>/  what was found damaged last, of each task and of the global tables; nothing reads it
+//!     damaged/<..>/  what was found damaged last, or lacking in its changelogs, of each task and of the global tables; nothing reads it
 //! ```
 
 use std::{
@@ -111,7 +111,7 @@ impl StateDir {
         }
     }
 
-    /// Moves the damaged state of an owner away, for a look at it; it begins anew. Only the last one is kept. If somebody deleted it, there
+    /// Moves state of an owner away that is damaged, or that its changelogs lack, for a look at it; it begins anew. Only the last one is kept. If somebody deleted it, there
     /// is nothing to move.
     ///
     /// # Errors

@@ -49,17 +49,26 @@ impl Worker {
         };
         let (stores, restore) = match begin(&mut stores)? {
             Begun::Restore(restore) => (stores, restore),
-            Begun::Rebuild(reason) => {
-                tracing::warn!(task = %id, reason, "the stored state is given up, and rebuilt from the changelogs");
+            Begun::Rebuild { reason, is_last_copy } => {
                 self.shared.hosted.remove(id);
                 drop(stores);
-                if let Some(dir) = &self.shared.state.dir {
-                    dir.remove(id)?;
+                match &self.shared.state.dir {
+                    Some(dir) if is_last_copy => {
+                        let aside = dir.set_aside(Owner::Task(id))?;
+                        tracing::error!(
+                            task = %id, reason, aside = %aside.display(),
+                            "a changelog lacks what is stored: moved aside, and rebuilt from the changelogs as they are"
+                        );
+                    }
+                    dir => {
+                        tracing::warn!(task = %id, reason, "the stored state is given up, and rebuilt from the changelogs");
+                        dir.as_ref().map_or(Ok(()), |dir| dir.remove(id))?;
+                    }
                 }
                 let mut stores = TaskStores::open(&self.shared.state, id, Arc::clone(&sub_topology.stores))?;
                 match begin(&mut stores)? {
                     Begun::Restore(restore) => (stores, restore),
-                    Begun::Rebuild(reason) => {
+                    Begun::Rebuild { reason, .. } => {
                         let what = format!("restoring task {id} from the beginning");
                         return Err(ProcessError::Log(LogError::Refused { what, reason }));
                     }
