@@ -2,12 +2,12 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{LAST_RETRY, Worker};
+use super::{LAST_RETRY, Worker, tasks::is_damage_of};
 use crate::{
     log::{Isolation, LogError},
     processor::ProcessError,
     runtime::Report,
-    state::{Owner, StateError, TaskId, TaskStores},
+    state::{StateError, TaskId, TaskStores},
 };
 
 /// How long to wait before the first new try when the log is away.
@@ -181,9 +181,7 @@ impl Trouble {
             ) => Self::Task(task, ProcessError::Log(error)),
             ProcessError::Log(error) => Self::from(error),
             // The global tables are every task's: no task is rebuilt for them.
-            ProcessError::State(error) if error.is_damage() && error.owner() == Some(Owner::Task(task)) => {
-                Self::Damaged(task, error)
-            }
+            ProcessError::State(error) if is_damage_of(task, &error) => Self::Damaged(task, error),
             ProcessError::State(error) => Self::State(error),
             error => Self::Task(task, error),
         }
@@ -202,6 +200,7 @@ impl From<LogError> for Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Owner;
 
     #[test]
     fn a_task_is_rebuilt_for_its_own_damage_only() {

@@ -88,8 +88,13 @@ impl Worker {
         self.shared.hosted.remove(id);
         drop(self.detach(id));
         self.set_aside(id, error)?;
-        let opened = self.open_task(id);
-        self.began(id, opened)
+        match self.open_task(id) {
+            // Once more would be in vain.
+            Err(ProcessError::State(error)) if is_damage_of(id, &error) => {
+                self.fail_task(id, &ProcessError::State(error))
+            }
+            opened => self.began(id, opened),
+        }
     }
 
     /// A task that could not begin because the log is away is tried again; one that cannot begin at all has failed.
@@ -104,6 +109,7 @@ impl Worker {
             }
             // Nothing that writes can go on, whichever task met it first.
             Err(ProcessError::State(error)) if error.is_disk_full() => Err(Trouble::State(error)),
+            Err(ProcessError::State(error)) if is_damage_of(id, &error) => self.rebuild_task(id, &error),
             Err(error) => self.fail_task(id, &error),
         }
     }
@@ -259,6 +265,11 @@ impl Worker {
             Slot::Restoring(_) => None,
         })
     }
+}
+
+/// Whether the stored state of a task is damaged, and not that of the global tables.
+pub(super) fn is_damage_of(id: TaskId, error: &StateError) -> bool {
+    error.is_damage() && error.owner() == Some(Owner::Task(id))
 }
 
 /// How a task begins where it has no position.
