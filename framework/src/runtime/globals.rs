@@ -38,6 +38,8 @@ struct GlobalReader {
     tables: BTreeMap<Arc<str>, (StoreId, GlobalProcessor)>,
     /// What is left until the tables are whole: partition and the end it had at the start.
     behind: BTreeMap<TopicPartition, i64>,
+    /// The log does not have the position of a table any more.
+    is_out_of_range: bool,
 }
 
 // === impl GlobalsThread ===
@@ -126,11 +128,24 @@ impl GlobalReader {
                 }
             }
         }
-        Ok(Self { reader, stores, point, tables, behind })
+        Ok(Self { reader, stores, point, tables, behind, is_out_of_range: false })
     }
 
-    /// Reads and writes one fetch.
+    /// Reads and writes one fetch. Tables that cannot go on as they are stored are rebuilt by the next start.
     fn step(&mut self, timeout: Duration) -> Result<(), ProcessError> {
+        let result = self.follow(timeout).and_then(|()| Ok(self.stores.check()?));
+        let is_lost = match &result {
+            Err(ProcessError::State(error)) => error.is_damage(),
+            Err(ProcessError::Log(LogError::Refused { .. })) => self.is_out_of_range,
+            _ => false,
+        };
+        if is_lost && let Err(error) = self.stores.condemn() {
+            tracing::error!(%error, "the state of the global tables has to be removed by hand");
+        }
+        result
+    }
+
+    fn follow(&mut self, timeout: Duration) -> Result<(), ProcessError> {
         let fetched = self.reader.poll(FETCH_RECORDS, timeout)?;
         let mut changed = false;
         for batch in &fetched.batches {
@@ -149,11 +164,11 @@ impl GlobalReader {
             match event {
                 ReaderEvent::EndReached { partition, next_offset } => self.advance(&partition, next_offset),
                 ReaderEvent::OutOfRange { partition, offset } => {
+                    self.is_out_of_range = true;
                     return Err(ProcessError::Log(LogError::Refused {
                         what: format!("reading global table {partition} from offset {offset}"),
-                        reason:
-                            "the topic was truncated or made anew: remove the folder `global` of the state directory"
-                                .into(),
+                        reason: "the topic was truncated or made anew: the next start reads it from its beginning"
+                            .into(),
                     }));
                 }
                 ReaderEvent::Unavailable { reason } => {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::RestoreProgress;
 use crate::{
     log::{Batch, LogError, ReadFrom, Reader, TopicPartition},
+    processor::ProcessError,
     state::{CommitPoint, StateError, StoreId, StoreSpec, TaskStores},
 };
 
@@ -22,8 +23,13 @@ pub(crate) struct Restore {
 pub(crate) enum Begun {
     /// What is stored, brought up to date.
     Restore(Restore),
-    /// Nothing: what is stored cannot be brought up to date, for this reason.
-    Rebuild(String),
+    /// Nothing: what is stored cannot be brought up to date.
+    Rebuild {
+        /// Why.
+        reason: String,
+        /// Whether a changelog lacks what is stored, which may be the last copy of it then.
+        is_last_copy: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -45,16 +51,16 @@ const DELETIONS_KNOWN: Duration = Duration::from_secs(23 * 3600);
 impl Restore {
     /// Assigns the changelogs that are behind to `reader`, from where the stores stand. `watermarks` reads uncommitted records.
     pub(crate) fn begin(
-        stores: &TaskStores,
+        stores: &mut TaskStores,
         specs: &[StoreSpec],
         partition: i32,
         reader: &mut dyn Reader,
         watermarks: &mut dyn Reader,
         (now, now_ms): (Duration, i64),
-    ) -> Result<Begun, LogError> {
+    ) -> Result<Begun, ProcessError> {
         let point = stores.committed();
         if let Some(reason) = too_old(point, now_ms) {
-            return Ok(Begun::Rebuild(reason));
+            return Ok(Begun::Rebuild { reason, is_last_copy: false });
         }
         let progress = Arc::new(RestoreProgress::new(now, 0));
         let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), progress };
@@ -67,13 +73,17 @@ impl Restore {
                 Ok(None) => {}
                 Ok(Some(reason)) => {
                     restore.cancel(reader)?;
-                    return Ok(Begun::Rebuild(reason));
+                    return Ok(Begun::Rebuild { reason, is_last_copy: true });
                 }
                 Err(error) => {
                     restore.cancel(reader)?;
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
+        }
+        // Half of a restore is as old as its beginning: deletions of what it holds already may be forgotten before it goes on.
+        if point.current_ms.is_none() && !restore.is_done() {
+            stores.commit(&CommitPoint { current_ms: Some(now_ms), ..CommitPoint::default() })?;
         }
         restore.progress.set_remaining(restore.remaining());
         Ok(Begun::Restore(restore))
@@ -189,6 +199,11 @@ fn too_old(point: &CommitPoint, now_ms: i64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        log::{Append, Headers, Isolation, Log, NewTopic, embedded::EmbeddedLog},
+        serde::Format,
+        state::{MemoryBudget, StateDir, StateSettings, StoreKind, TaskId},
+    };
 
     #[test]
     fn state_older_than_the_memory_of_its_changelogs_is_not_brought_up_to_date() {
@@ -201,7 +216,57 @@ mod tests {
         assert_eq!(too_old(&point(5, Some(hours(100))), hours(122)), None);
         assert!(too_old(&point(5, Some(hours(100))), hours(124)).is_some_and(|reason| reason.contains("24 h old")));
         assert_eq!(too_old(&point(0, Some(hours(100))), hours(200)), None, "there is none");
-        assert_eq!(too_old(&point(5, None), hours(200)), None, "just restored, not yet whole");
+        assert_eq!(too_old(&point(5, None), hours(200)), None, "it has no age");
         assert_eq!(too_old(&point(5, Some(hours(100))), hours(90)), None, "a clock was set back");
+    }
+
+    #[test]
+    fn half_of_a_restore_is_as_old_as_its_beginning() -> Result<(), Box<dyn std::error::Error>> {
+        let (log, topic): (_, Arc<str>) = (EmbeddedLog::new(), "changelog".into());
+        let new =
+            NewTopic { name: topic.to_string(), partitions: 1, replication_factor: None, config: BTreeMap::new() };
+        log.admin()?.create_topics(&[new])?;
+        let mut producer = log.producer()?;
+        let (key, value, headers) = (Some(&b"k"[..]), Some(&b"v"[..]), &Headers::default());
+        for timestamp_ms in 1..3 {
+            producer.append(Append { topic: &topic, partition: 0, key, value, timestamp_ms, headers })?;
+        }
+        producer.flush(Duration::from_secs(10))?;
+
+        let state_dir = tempfile::tempdir()?;
+        let dir = Some(Arc::new(StateDir::open(state_dir.path(), "app")?));
+        let settings = StateSettings { dir, memory: MemoryBudget::new(8 << 20) };
+        let specs: Arc<[_]> = [StoreSpec {
+            name: "a".into(),
+            kind: StoreKind::TimestampedKeyValue,
+            changelog: Some(Arc::clone(&topic)),
+            key_format: Format::Bytes,
+            value_format: Format::Bytes,
+            queryable: false,
+            persistent: true,
+        }]
+        .into();
+        let hour_ms = 3_600_000;
+        let begin = |hour: i64| -> Result<_, Box<dyn std::error::Error>> {
+            let mut stores = TaskStores::open(&settings, TaskId::new(0, 0), Arc::clone(&specs))?;
+            let (mut reader, mut watermarks) =
+                (log.reader(Isolation::ReadCommitted)?, log.reader(Isolation::ReadUncommitted)?);
+            let now = (Duration::ZERO, hour * hour_ms);
+            let begun = Restore::begin(&mut stores, &specs, 0, &mut *reader, &mut *watermarks, now)?;
+            Ok((stores, reader, begun))
+        };
+        let (mut stores, mut reader, begun) = begin(100)?;
+        let Begun::Restore(mut restore) = begun else { return Err("nothing is stored yet".into()) };
+        let batches = reader.poll(1, Duration::from_secs(10))?.batches;
+        restore.apply(&mut stores, &batches[0])?;
+        assert!(!restore.is_done() || restore.remaining() > 0, "one of two");
+        stores.close()?;
+
+        let (stores, _, begun) = begin(122)?;
+        assert!(matches!(begun, Begun::Restore(_)), "{begun:?}");
+        stores.close()?;
+        let (_stores, _, begun) = begin(124)?;
+        assert!(matches!(begun, Begun::Rebuild { is_last_copy: false, .. }), "{begun:?}");
+        Ok(())
     }
 }

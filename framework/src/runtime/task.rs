@@ -214,6 +214,11 @@ impl Task {
         self.context.stream_time_ms()
     }
 
+    /// Whether the committed rows are whole, as far as queries have seen.
+    pub(crate) fn check(&self) -> Result<(), ProcessError> {
+        Ok(self.context.stores().check()?)
+    }
+
     /// First half of a commit: what changed in the stores goes to the changelogs, the last value per key. What the task does from
     /// now on belongs to the next one.
     pub(crate) fn freeze(&mut self, production: &Rc<RefCell<Production>>) -> Result<(), ProcessError> {

@@ -6,7 +6,8 @@
 //!     .lock          held by the instance that uses the directory
 //!     tasks/<task>/  state of a task
 //!     global/        state of the global tables
-//!     damaged/<..>/  what was found damaged last, of each task and of the global tables; nothing reads it
+//!     tasks/<task>/DAMAGED, global/DAMAGED  found damaged while it was in use: moved aside when it is opened next
+//!     damaged/<..>/  what was found damaged last, or lacking in its changelogs, of each task and of the global tables; nothing reads it
 //! ```
 
 use std::{
@@ -21,6 +22,8 @@ use super::{Owner, StateError, TaskId};
 
 /// Version of the layout of the directory and of everything in it.
 const LAYOUT_VERSION: u32 = 1;
+/// See [`StateDir::condemn`].
+const CONDEMNED: &str = "DAMAGED";
 
 /// The state directory of an application, locked for this instance while the value lives.
 #[derive(Debug)]
@@ -108,7 +111,7 @@ impl StateDir {
         }
     }
 
-    /// Moves the damaged state of an owner away, for a look at it; it begins anew. Only the last one is kept. If somebody deleted it, there
+    /// Moves state of an owner away that is damaged, or that its changelogs lack, for a look at it; it begins anew. Only the last one is kept. If somebody deleted it, there
     /// is nothing to move.
     ///
     /// # Errors
@@ -125,6 +128,21 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(to),
             result => result.map(|()| to).map_err(io_error("move aside", &from)),
         }
+    }
+
+    /// Notes that the state of an owner is damaged, for when it cannot be closed and moved aside now: it is when it is opened next.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when that cannot be noted.
+    pub fn condemn(&self, owner: Owner) -> Result<(), StateError> {
+        let note = self.dir_of(owner).join(CONDEMNED);
+        File::create(&note).and_then(|file| file.sync_all()).map_err(io_error("write", &note))
+    }
+
+    /// Whether the state of an owner is to be moved aside before it is opened.
+    pub(super) fn is_condemned(&self, owner: Owner) -> Result<bool, StateError> {
+        let note = self.dir_of(owner).join(CONDEMNED);
+        note.try_exists().map_err(io_error("look for", &note))
     }
 
     /// Removes the state of a task.
@@ -155,6 +173,13 @@ impl StateDir {
 }
 
 // === impl Occupied ===
+
+impl Occupied {
+    /// See [`StateDir::condemn`].
+    pub(super) fn condemn(&self) -> Result<(), StateError> {
+        self.dir.condemn(self.owner)
+    }
+}
 
 impl Drop for Occupied {
     fn drop(&mut self) {

@@ -119,6 +119,19 @@ impl StateError {
         }
     }
 
+    /// Whose state it is about; `None` when it is the directory of all.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        match self {
+            Self::AlreadyOpen { owner, .. }
+            | Self::Open { owner, .. }
+            | Self::Database { owner, .. }
+            | Self::Format { owner, .. }
+            | Self::Closed { owner } => Some(*owner),
+            _ => None,
+        }
+    }
+
     /// Whether the disk is full.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

@@ -45,7 +45,7 @@ pub struct TaskStores {
     view: Arc<TaskView>,
     // Dropped in this order: the database is closed before its directory is free.
     backend: Arc<Backend>,
-    _occupied: Option<Occupied>,
+    occupied: Option<Occupied>,
 }
 
 /// The last uncommitted write of a key, for the changelog.
@@ -84,6 +84,14 @@ impl TaskStores {
 
     fn open_as(settings: &StateSettings, owner: Owner, specs: Arc<[StoreSpec]>) -> Result<Self, StateError> {
         let occupied = settings.dir.as_ref().map(|dir| dir.occupy(owner)).transpose()?;
+        if let Some(dir) = &settings.dir
+            && dir.is_condemned(owner)?
+        {
+            drop(occupied);
+            let aside = dir.set_aside(owner)?;
+            tracing::error!(%owner, aside = %aside.display(), "the state was damaged: moved aside, to be rebuilt");
+            return Self::open_as(settings, owner, specs);
+        }
         let backend = match Backend::open(settings, owner, &specs) {
             Err(error) if error.is_damage() => {
                 let Some(dir) = &settings.dir else { return Err(error) };
@@ -112,7 +120,7 @@ impl TaskStores {
             view,
             specs,
             backend,
-            _occupied: occupied,
+            occupied,
         };
         stores.all_since_committed();
         Ok(stores)
@@ -397,6 +405,24 @@ impl TaskStores {
     /// [`StateError::Database`]; what is committed stays so.
     pub fn flush(&self) -> Result<(), StateError> {
         self.backend.flush()
+    }
+
+    /// Whether all reads of views have found the rows whole.
+    ///
+    /// # Errors
+    /// [`StateError::Format`] with the first damage that one has met: the stores must be rebuilt.
+    pub fn check(&self) -> Result<(), StateError> {
+        let Some(reason) = self.view.damage() else { return Ok(()) };
+        let what = "a row that a query asked for".into();
+        Err(StateError::Format { owner: self.owner, what, reason: reason.into() })
+    }
+
+    /// Notes that these stores are damaged: whoever opens them next begins anew.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when that cannot be noted.
+    pub fn condemn(&self) -> Result<(), StateError> {
+        self.occupied.as_ref().map_or(Ok(()), Occupied::condemn)
     }
 
     /// Flushes and closes: waits for running reads of views and refuses later ones. Afterwards, whatever this returns, the

@@ -396,6 +396,47 @@ fn a_damaged_database_is_told_or_moved_aside() {
 }
 
 #[test]
+fn the_owner_hears_of_damage_that_only_a_query_meets() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let mut stores = open(&settings, &["a"]).expect("new stores");
+    commit_one(&mut stores, A, b"k", b"v", 1);
+    stores.flush().expect("a writable store");
+    stores.check().expect("whole");
+    let dir = settings.dir.as_ref().expect("on disk").task_dir(TASK).join("rocksdb");
+    for file in fs::read_dir(dir).expect("a database").map(|file| file.expect("a file").path()) {
+        if file.extension().is_some_and(|extension| extension == "sst") {
+            let bytes = fs::read(&file).expect("a readable file").len();
+            fs::write(&file, vec![0x55; bytes]).expect("a writable file");
+        }
+    }
+    assert!(read(&mut stores, A, b"k").is_some(), "it is at hand");
+    let error = stores.view().get(A, b"k").expect_err("damaged");
+    assert!(error.is_damage(), "{error}");
+    assert!(stores.check().expect_err("told").is_damage());
+}
+
+/// State that others use cannot be closed when its damage is found.
+#[test]
+fn what_is_condemned_while_it_is_open_is_begun_anew_by_the_next_open() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    for condemns in [true, false] {
+        let mut stores = TaskStores::open_global(&settings, [spec("a", true)].into()).expect("whole or anew");
+        assert_eq!(stores.committed(), &CommitPoint::default(), "anew");
+        commit_one(&mut stores, A, b"k", b"v", 1);
+        if condemns {
+            stores.condemn().expect("a writable directory");
+            settings.dir.as_ref().expect("on disk").condemn(Owner::Global).expect("twice does no harm");
+        }
+        stores.close().expect("a writable store");
+    }
+    let mut stores = TaskStores::open_global(&settings, [spec("a", true)].into()).expect("whole");
+    assert_eq!(read(&mut stores, A, b"k"), Some((b"v".to_vec(), 1)));
+    assert!(state_dir.path().join("app/damaged/global/rocksdb").exists());
+}
+
+#[test]
 fn a_stateless_task_leaves_no_directory() {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
     let settings = on_disk(state_dir.path());

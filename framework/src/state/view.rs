@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     ops::{ControlFlow, RangeBounds, RangeInclusive},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use super::{
@@ -25,6 +25,8 @@ pub struct TaskView {
     /// Every read holds the lock shared from begin to end, so that closing, which takes it alone, waits for running reads
     /// and leaves no reference behind. No read calls foreign code while it holds it.
     backend: RwLock<Option<Arc<Backend>>>,
+    /// The first damage that a read has met: the owner, who has its rows at hand, may never meet it.
+    damage: OnceLock<String>,
 }
 
 /// A serialized value, and the timestamp of the record it came from in ms since the epoch.
@@ -57,7 +59,7 @@ pub struct Page {
 
 impl TaskView {
     pub(super) fn new(owner: Owner, specs: Arc<[StoreSpec]>, backend: Arc<Backend>) -> Self {
-        Self { owner, specs, backend: RwLock::new(Some(backend)) }
+        Self { owner, specs, backend: RwLock::new(Some(backend)), damage: OnceLock::new() }
     }
 
     /// Whose state this is.
@@ -178,10 +180,21 @@ impl TaskView {
     }
 
     fn read<R>(&self, f: impl FnOnce(&Backend) -> Result<R, StateError>) -> Result<R, StateError> {
-        match &*self.backend.read().unwrap_or_else(PoisonError::into_inner) {
+        let result = match &*self.backend.read().unwrap_or_else(PoisonError::into_inner) {
             Some(backend) => f(backend),
             None => Err(StateError::Closed { owner: self.owner }),
+        };
+        if let Err(error) = &result
+            && error.is_damage()
+        {
+            self.damage.get_or_init(|| error.to_string());
         }
+        result
+    }
+
+    /// The first damage that a read has met.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
     }
 
     /// Does something with the database on behalf of the budget. What fails is the owner's to handle, when it writes next.

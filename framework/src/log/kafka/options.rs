@@ -76,6 +76,9 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
 
 /// What librdkafka needs for a small record that is to be sent, in bytes (measured).
 const MESSAGE_BYTES: usize = 256;
+/// The most that librdkafka takes for `queued.max.messages.kbytes`, and for the properties of a producer's queue.
+const LARGEST_FETCHED_KIB: usize = 2_097_151;
+const LARGEST_QUEUE: usize = i32::MAX as usize;
 
 /// What the framework relies on.
 const FIXED: &[&str] = &[
@@ -173,7 +176,7 @@ impl Settings {
         };
         let mut config = self.config(READER_DEFAULTS);
         // Checked before each fetch, which is as large at the most.
-        let fetched_kib = (self.options.fetched_bytes / 2 / 1024).max(1);
+        let fetched_kib = (self.options.fetched_bytes / 2 / 1024).clamp(1, LARGEST_FETCHED_KIB);
         self.set_default(&mut config, "queued.max.messages.kbytes", fetched_kib);
         config
             .set("group.id", format!("{}-reader", self.options.client_id))
@@ -189,8 +192,8 @@ impl Settings {
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.config(PRODUCER_DEFAULTS);
         let bytes = self.options.sending_bytes;
-        self.set_default(&mut config, "queue.buffering.max.kbytes", (bytes / 1024).max(1));
-        self.set_default(&mut config, "queue.buffering.max.messages", (bytes / MESSAGE_BYTES).max(1));
+        self.set_default(&mut config, "queue.buffering.max.kbytes", (bytes / 1024).clamp(1, LARGEST_QUEUE));
+        self.set_default(&mut config, "queue.buffering.max.messages", (bytes / MESSAGE_BYTES).clamp(1, LARGEST_QUEUE));
         config.set("enable.idempotence", "true").set("message.timeout.ms", millis(self.options.delivery_timeout));
         config
     }
@@ -288,6 +291,17 @@ mod tests {
         );
         assert!(refusal("no.such.thing", "1").contains("`no.such.thing`"), "{}", refusal("no.such.thing", "1"));
         assert!(refusal("linger.ms", "soon").contains("`linger.ms`"), "{}", refusal("linger.ms", "soon"));
+    }
+
+    #[test]
+    fn queues_are_never_larger_or_smaller_than_librdkafka_takes() {
+        for bytes in [1, usize::MAX] {
+            let options = KafkaOptions { fetched_bytes: bytes, sending_bytes: bytes, ..KafkaOptions::default() };
+            let settings = Settings::new(options).expect("valid");
+            for config in [settings.reader(Isolation::ReadCommitted), settings.producer()] {
+                config.create_native_config().expect("within its limits");
+            }
+        }
     }
 
     #[test]

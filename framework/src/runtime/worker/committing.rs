@@ -51,6 +51,11 @@ impl Worker {
         if self.shared.group.epoch().as_ref() != Some(&epoch) {
             return Ok(Begun::Later);
         }
+        for (id, slot) in &self.tasks {
+            if let Slot::Running(task) = slot {
+                task.check().map_err(|error| Trouble::of(*id, error))?;
+            }
+        }
         let renews = started >= self.next_renewal;
         let (mut tasks, mut positions) = (BTreeSet::new(), Vec::new());
         for (id, slot) in &mut self.tasks {

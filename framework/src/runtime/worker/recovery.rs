@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{LAST_RETRY, Worker};
+use super::{LAST_RETRY, Worker, tasks::is_damage_of};
 use crate::{
     log::{Isolation, LogError},
     processor::ProcessError,
@@ -32,7 +32,7 @@ pub(super) enum Trouble {
     Stop(LogError),
     /// The stored state of a task is damaged: it is rebuilt, the others go back to their last commit.
     Damaged(TaskId, StateError),
-    /// Local state cannot be written: the instance stops.
+    /// Local state cannot be written, or the global tables are damaged: the instance stops.
     State(StateError),
 }
 
@@ -72,7 +72,10 @@ impl Worker {
                     self.rebuild_task(id, error).and_then(|()| self.rewind())
                 }
                 Trouble::Dropping(_) => self.drop_all(),
-                Trouble::State(error) => return Err(ProcessError::State(error)),
+                Trouble::State(error) => {
+                    self.condemn(&error);
+                    return Err(ProcessError::State(error));
+                }
                 Trouble::Stop(error) => return Err(ProcessError::Log(error)),
             };
             trouble = match again {
@@ -101,6 +104,15 @@ impl Worker {
                 std::thread::sleep(wait);
                 wait = (wait * 2).min(LAST_RETRY);
             }
+        }
+    }
+
+    /// Damaged global tables are rebuilt by the next start.
+    fn condemn(&self, error: &StateError) {
+        if let (true, Some(owner), Some(dir)) = (error.is_damage(), error.owner(), &self.shared.state.dir)
+            && let Err(error) = dir.condemn(owner)
+        {
+            tracing::error!(%owner, %error, "the damaged state has to be removed by hand");
         }
     }
 
@@ -168,7 +180,8 @@ impl Trouble {
                 error @ (LogError::RecordRefused { .. } | LogError::UnknownTopic { .. } | LogError::Refused { .. }),
             ) => Self::Task(task, ProcessError::Log(error)),
             ProcessError::Log(error) => Self::from(error),
-            ProcessError::State(error) if error.is_damage() => Self::Damaged(task, error),
+            // The global tables are every task's: no task is rebuilt for them.
+            ProcessError::State(error) if is_damage_of(task, &error) => Self::Damaged(task, error),
             ProcessError::State(error) => Self::State(error),
             error => Self::Task(task, error),
         }
@@ -181,5 +194,23 @@ impl From<LogError> for Trouble {
             LogError::Abortable { .. } => Self::Rewind(error),
             error => Self::Clients(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Owner;
+
+    #[test]
+    fn a_task_is_rebuilt_for_its_own_damage_only() {
+        let (task, other) = (TaskId::new(0, 1), TaskId::new(0, 2));
+        let trouble = |owner| {
+            let (dir, reason) = (std::path::PathBuf::new(), "Corruption: block checksum mismatch".to_owned());
+            Trouble::of(task, ProcessError::State(StateError::Database { owner, dir, what: "read", reason }))
+        };
+        assert!(matches!(trouble(Owner::Task(task)), Trouble::Damaged(..)));
+        assert!(matches!(trouble(Owner::Task(other)), Trouble::State(_)));
+        assert!(matches!(trouble(Owner::Global), Trouble::State(_)));
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{FETCH_RECORDS, LAST_RETRY, Restoring, Slot, Worker, processing::out_of_range, recovery::Trouble};
+use super::{
+    FETCH_RECORDS, LAST_RETRY, Restoring, Slot, Worker, processing::out_of_range, recovery::Trouble,
+    tasks::is_damage_of,
+};
 use crate::{
     log::ReaderEvent,
     processor::ProcessError,
@@ -84,6 +87,8 @@ impl Worker {
             match self.begin_run(id, inputs) {
                 Ok(()) => {}
                 Err(ProcessError::Log(error)) if error.is_retriable() => return Err(Trouble::Rewind(error)),
+                Err(ProcessError::State(error)) if is_damage_of(id, &error) => self.rebuild_task(id, &error)?,
+                Err(ProcessError::State(error)) => return Err(Trouble::State(error)),
                 Err(error) => self.fail_task(id, &error)?,
             }
         }

@@ -40,26 +40,35 @@ impl Worker {
         Ok(TaskStores::open(&self.shared.state, id, specs)?)
     }
 
-    pub(super) fn begin_restore(&mut self, id: TaskId, stores: TaskStores) -> Result<(), ProcessError> {
+    pub(super) fn begin_restore(&mut self, id: TaskId, mut stores: TaskStores) -> Result<(), ProcessError> {
         let sub_topology = self.shared.sub_topology(id);
         let now = (self.shared.clock.monotonic(), self.shared.clock.now_ms());
         let Self { restorer, watermarks, .. } = self;
-        let mut begin = |stores: &TaskStores| {
+        let mut begin = |stores: &mut TaskStores| {
             Restore::begin(stores, &sub_topology.stores, id.partition, &mut **restorer, &mut **watermarks, now)
         };
-        let (stores, restore) = match begin(&stores)? {
+        let (stores, restore) = match begin(&mut stores)? {
             Begun::Restore(restore) => (stores, restore),
-            Begun::Rebuild(reason) => {
-                tracing::warn!(task = %id, reason, "the stored state is given up, and rebuilt from the changelogs");
+            Begun::Rebuild { reason, is_last_copy } => {
                 self.shared.hosted.remove(id);
                 drop(stores);
-                if let Some(dir) = &self.shared.state.dir {
-                    dir.remove(id)?;
+                match &self.shared.state.dir {
+                    Some(dir) if is_last_copy => {
+                        let aside = dir.set_aside(Owner::Task(id))?;
+                        tracing::error!(
+                            task = %id, reason, aside = %aside.display(),
+                            "a changelog lacks what is stored: moved aside, and rebuilt from the changelogs as they are"
+                        );
+                    }
+                    dir => {
+                        tracing::warn!(task = %id, reason, "the stored state is given up, and rebuilt from the changelogs");
+                        dir.as_ref().map_or(Ok(()), |dir| dir.remove(id))?;
+                    }
                 }
-                let stores = TaskStores::open(&self.shared.state, id, Arc::clone(&sub_topology.stores))?;
-                match begin(&stores)? {
+                let mut stores = TaskStores::open(&self.shared.state, id, Arc::clone(&sub_topology.stores))?;
+                match begin(&mut stores)? {
                     Begun::Restore(restore) => (stores, restore),
-                    Begun::Rebuild(reason) => {
+                    Begun::Rebuild { reason, .. } => {
                         let what = format!("restoring task {id} from the beginning");
                         return Err(ProcessError::Log(LogError::Refused { what, reason }));
                     }
@@ -79,8 +88,13 @@ impl Worker {
         self.shared.hosted.remove(id);
         drop(self.detach(id));
         self.set_aside(id, error)?;
-        let opened = self.open_task(id);
-        self.began(id, opened)
+        match self.open_task(id) {
+            // Once more would be in vain.
+            Err(ProcessError::State(error)) if is_damage_of(id, &error) => {
+                self.fail_task(id, &ProcessError::State(error))
+            }
+            opened => self.began(id, opened),
+        }
     }
 
     /// A task that could not begin because the log is away is tried again; one that cannot begin at all has failed.
@@ -95,6 +109,7 @@ impl Worker {
             }
             // Nothing that writes can go on, whichever task met it first.
             Err(ProcessError::State(error)) if error.is_disk_full() => Err(Trouble::State(error)),
+            Err(ProcessError::State(error)) if is_damage_of(id, &error) => self.rebuild_task(id, &error),
             Err(error) => self.fail_task(id, &error),
         }
     }
@@ -250,6 +265,11 @@ impl Worker {
             Slot::Restoring(_) => None,
         })
     }
+}
+
+/// Whether the stored state of a task is damaged, and not that of the global tables.
+pub(super) fn is_damage_of(id: TaskId, error: &StateError) -> bool {
+    error.is_damage() && error.owner() == Some(Owner::Task(id))
 }
 
 /// How a task begins where it has no position.

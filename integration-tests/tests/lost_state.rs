@@ -1,0 +1,61 @@
+//! State on a disk that its changelog lacks, or that is damaged while it is in use.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use integration_tests::{
+    in_process::{PATIENCE, Place},
+    service::until,
+};
+use millpond::{App, Serdes, Topology, log::embedded::EmbeddedLog};
+
+fn counts() -> anyhow::Result<Topology> {
+    let topology = Topology::builder("counts");
+    topology.stream("in", Serdes::<String, i64>::json()).group_by_key().count().materialized("count").queryable();
+    Ok(topology.build()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_copy_of_a_state_is_kept_when_its_changelog_is_gone() -> anyhow::Result<()> {
+    let place = Place::new(Arc::new(EmbeddedLog::new()), &[("in", &[])])?;
+    let instance = place.start(App::new(counts()?, place.config())).await?;
+    place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
+    let counted = async || Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains("\"value\":2"));
+    until("both are counted", PATIENCE, counted).await?;
+    instance.stop().await?;
+
+    place.log.admin()?.delete_topics(&["counts-count-changelog"])?;
+    let instance = place.start(App::new(counts()?, place.config())).await?;
+    until("it runs", PATIENCE, async || Ok(place.get("/readyz").await?.0 == 200)).await?;
+    instance.stop().await?;
+    let aside = place.config().state_dir.join("counts/damaged/0_0/rocksdb/CURRENT");
+    ensure!(aside.exists(), "the state is gone: no {}", aside.display());
+    Ok(())
+}
+
+/// The task has its rows at hand: only the query reads them from the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_rebuilt_when_a_query_meets_damage() -> anyhow::Result<()> {
+    let place = Place::new(Arc::new(EmbeddedLog::new()), &[("in", &[])])?;
+    let instance = place.start(App::new(counts()?, place.config())).await?;
+    place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
+    let counted = async || Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains("\"value\":2"));
+    until("both are counted", PATIENCE, counted).await?;
+    instance.stop().await?;
+
+    let instance = place.start(App::new(counts()?, place.config())).await?;
+    until("it runs", PATIENCE, async || Ok(place.get("/readyz").await?.0 == 200)).await?;
+    let task = place.config().state_dir.join("counts/tasks/0_0/rocksdb");
+    for file in std::fs::read_dir(task)? {
+        let file = file?.path();
+        if file.extension().is_some_and(|extension| extension == "sst") {
+            let bytes = std::fs::read(&file)?.len();
+            std::fs::write(&file, vec![0x55; bytes])?;
+        }
+    }
+    until("it is counted again", PATIENCE, counted).await?;
+    let aside = place.config().state_dir.join("counts/damaged/0_0");
+    ensure!(aside.exists(), "nothing was damaged: no {}", aside.display());
+    instance.stop().await?;
+    Ok(())
+}
