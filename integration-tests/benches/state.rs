@@ -187,14 +187,20 @@ fn start(c: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
-    let (mut stores, _settings, _state_dir) = setup();
-    restore(&mut stores);
-    stores.flush().expect("a writable store");
     group.bench_function("warm_up_100k", |b| {
-        b.iter(|| {
-            stores.discard();
-            while stores.warm_up(8192).expect("a readable store") {}
-        });
+        b.iter_batched(
+            || {
+                let (mut stores, settings, state_dir) = setup();
+                restore(&mut stores);
+                stores.close().expect("a writable store");
+                (open(&settings), settings, state_dir)
+            },
+            |(mut stores, _settings, _state_dir)| {
+                while stores.warm_up(8192).expect("a readable store") {}
+                stores
+            },
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

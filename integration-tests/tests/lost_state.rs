@@ -7,7 +7,7 @@ use integration_tests::{
     in_process::{PATIENCE, Place},
     service::until,
 };
-use millpond::{App, Serdes, Topology, log::embedded::EmbeddedLog};
+use millpond::{App, Config, Serdes, Topology, config::OffsetReset, log::embedded::EmbeddedLog};
 
 fn counts() -> anyhow::Result<Topology> {
     let topology = Topology::builder("counts");
@@ -26,10 +26,37 @@ async fn the_last_copy_of_a_state_is_kept_when_its_changelog_is_gone() -> anyhow
 
     place.log.admin()?.delete_topics(&["counts-count-changelog"])?;
     let instance = place.start(App::new(counts()?, place.config())).await?;
-    until("it runs", PATIENCE, async || Ok(place.get("/readyz").await?.0 == 200)).await?;
+    let told = async || Ok(place.get("/readyz").await?.1.contains("the last copy of the state"));
+    until("the task stops", PATIENCE, told).await?;
     instance.stop().await?;
-    let aside = place.config().state_dir.join("counts/damaged/0_0/rocksdb/CURRENT");
-    ensure!(aside.exists(), "the state is gone: no {}", aside.display());
+    let state = place.config().state_dir.join("counts/tasks/0_0/rocksdb/CURRENT");
+    ensure!(state.exists(), "the state is gone: no {}", state.display());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_was_made_anew_is_not_read_from_where_the_old_one_ended() -> anyhow::Result<()> {
+    let place = Place::new(Arc::new(EmbeddedLog::new()), &[("in", &[])])?;
+    let instance = place.start(App::new(counts()?, place.config())).await?;
+    place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
+    let counted = async |count: &str| {
+        Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains(&format!("\"value\":{count}")))
+    };
+    until("both are counted", PATIENCE, async || counted("2").await).await?;
+    instance.stop().await?;
+
+    place.log.admin()?.delete_topics(&["in"])?;
+    place.create("in", &[])?;
+    place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
+    let instance = place.start(App::new(counts()?, place.config())).await?;
+    let told = async || Ok(place.get("/readyz").await?.1.contains("the topic was made anew"));
+    until("the task stops", PATIENCE, told).await?;
+    instance.stop().await?;
+
+    let earliest = Config { offset_reset: Some(OffsetReset::Earliest), ..place.config() };
+    let instance = place.start(App::new(counts()?, earliest)).await?;
+    until("it is read from its beginning", PATIENCE, async || counted("5").await).await?;
+    instance.stop().await?;
     Ok(())
 }
 

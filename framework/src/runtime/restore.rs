@@ -102,6 +102,15 @@ impl Restore {
         let end = watermarks.end_offset(&changelog)?;
         let stored = point.changelog_offsets.get(&store).copied();
         let next = stored.unwrap_or(beginning);
+        if next > end && beginning == end {
+            return Err(LogError::Refused {
+                what: format!("restoring from {changelog}"),
+                reason: format!(
+                    "it is empty, and the state on this disk stands at its offset {next}: the topic was deleted or made anew, and this may be the \
+                     last copy of the state; to begin without it, delete the state of this application here and the group's positions"
+                ),
+            });
+        }
         if !(beginning..=end).contains(&next) {
             return Ok(Some(format!(
                 "it stands at offset {next} of {changelog}, which has {beginning} to {end}: that was truncated or made anew"

@@ -180,10 +180,10 @@ impl Overlay {
         }
     }
 
-    /// Forgets everything, written or read.
-    pub(super) fn clear(&mut self) {
-        self.stores.iter_mut().for_each(Rows::clear);
-        self.slab = Slab::default();
+    /// Forgets what is not committed.
+    pub(super) fn discard(&mut self) {
+        let (slab, clock) = (&mut self.slab, self.clock);
+        self.stores.iter_mut().for_each(|rows| rows.discard(slab, clock));
         self.clock.committed = self.clock.live;
         self.clock.live += 1;
         (self.live_bytes, self.frozen_bytes) = (0, 0);

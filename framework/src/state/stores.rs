@@ -298,8 +298,7 @@ impl TaskStores {
     /// Forgets all uncommitted writes, frozen ones too.
     pub fn discard(&mut self) {
         self.frozen = None;
-        self.overlay.clear();
-        self.warming = Warming::default();
+        self.overlay.discard();
         self.times.discard();
         self.all_since_committed();
     }

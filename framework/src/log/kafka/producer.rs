@@ -153,10 +153,9 @@ impl Sender {
                         _ if is_bad_record(code) => {
                             LogError::RecordRefused { topic: topic.into(), reason: code.to_string() }
                         }
+                        // Its transaction can only be aborted; that the log was away is what matters.
+                        error if error.is_retriable() && *transactional => error,
                         // Nothing is left to wait for: the record is lost to this producer.
-                        error if error.is_retriable() && *transactional => {
-                            LogError::Abortable { reason: error.to_string() }
-                        }
                         error if error.is_retriable() => LogError::Fatal { reason: error.to_string() },
                         error => error,
                     });

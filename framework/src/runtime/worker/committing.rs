@@ -51,6 +51,11 @@ impl Worker {
         if self.shared.group.epoch().as_ref() != Some(&epoch) {
             return Ok(Begun::Later);
         }
+        // The client knows of it before the membership tells: in SyncGroup it may wait for a leader that stands still as long as its
+        // session lasts, and until then each commit would be refused.
+        if matches!(self.shared.group.metadata(&epoch), Err(LogError::Fenced { .. })) {
+            return Ok(Begun::Later);
+        }
         for (id, slot) in &self.tasks {
             if let Slot::Running(task) = slot {
                 task.check().map_err(|error| Trouble::of(*id, error))?;
@@ -154,7 +159,9 @@ impl Worker {
                 self.report(Report::Recovered { task });
             }
         }
-        self.failed_commits = 0;
+        if std::mem::take(&mut self.failed_commits) > 0 {
+            self.report(Report::LogReachable);
+        }
         if renews {
             self.next_renewal = started + RENEW_POSITIONS;
         }
@@ -175,6 +182,9 @@ impl Worker {
         // The same work fails again and again, and not because the log is away: going on would hide it.
         if self.failed_commits >= FAILED_COMMITS && !error.is_retriable() {
             return Trouble::Stop(error);
+        }
+        if error.is_retriable() {
+            self.report(Report::LogUnavailable { reason: error.to_string() });
         }
         Trouble::from(error)
     }

@@ -80,7 +80,8 @@ impl Worker {
             };
             trouble = match again {
                 Ok(()) => {
-                    if was_away {
+                    // After a commit that failed, the next one tells.
+                    if was_away && self.failed_commits == 0 {
                         self.report(Report::LogReachable);
                     }
                     return Ok(());

@@ -247,7 +247,7 @@ impl Worker {
 
     pub(super) fn fail_task(&mut self, id: TaskId, error: &ProcessError) -> Result<(), Trouble> {
         let error = with_causes(error);
-        tracing::error!(task = %id, error, "the task stops; nothing of the record that caused it was committed");
+        tracing::error!(task = %id, error, "the task stops at its last commit");
         self.shared.metrics.task_errors.with_label_values(&[&id.to_string()]).inc();
         self.close_task(id)?;
         self.failed.insert(id);
@@ -281,8 +281,8 @@ struct Begin {
     policies: Vec<Option<OffsetReset>>,
 }
 
-/// Where a task begins: at the positions that the group has. Where it has none, at those that were stored with the state, else
-/// where the offset reset says.
+/// Where a task begins: at the positions that the group has, else where the offset reset says. Where the state knows of a position
+/// and the group does not, nothing is taken for granted: the task begins only if the reset is set.
 ///
 /// The group forgets positions that are not committed for long (`offsets.retention.minutes`). To begin again beside state that
 /// holds those records already would count them twice, so that is refused.
@@ -310,18 +310,30 @@ fn inputs(
         let chosen = resets.get(&partition, committed.or(stored));
         let position = match (chosen, committed, stored) {
             (Some(offset), ..) | (None, Some(offset), _) => offset,
-            (None, None, Some(offset)) => {
-                tracing::warn!(%partition, offset, "the group has no position; going on where the stored state is");
-                offset
-            }
-            (None, None, None) => {
+            // Kafka deletes positions with their topic.
+            (None, None, Some(before)) if policy.is_none() => return Err(position_gone(&partition, before)),
+            (None, None, before) => {
                 let reset = policy.unwrap_or(OffsetReset::Earliest);
                 let offset = begin_at(reader, &partition, reset, begin.now_ms)?;
-                resets.choose(&partition, None, offset);
+                if let Some(before) = before {
+                    tracing::warn!(%partition, before, offset, ?reset, "the group has no position any more: the topic was made anew");
+                }
+                resets.choose(&partition, before, offset);
                 offset
             }
         };
         Ok(Input { source, partition, position, is_committed: committed.is_some() && chosen.is_none() })
     };
     from.into_iter().zip(&begin.policies).map(input).collect()
+}
+
+/// The state was made of records up to an offset that the group knows nothing of.
+fn position_gone(partition: &TopicPartition, before: i64) -> ProcessError {
+    ProcessError::Log(LogError::Refused {
+        what: format!("beginning with {partition}"),
+        reason: format!(
+            "the group has no position for it, and the state was made of its records up to offset {before}: the topic was made anew, or the \
+             positions were deleted; set an offset reset to begin there beside the state, or commit positions for the group"
+        ),
+    })
 }

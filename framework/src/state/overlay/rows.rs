@@ -58,8 +58,18 @@ impl Rows {
         Self { recent: layout.map(|layout| Recent { layout, from: i64::MAX }), ..Self::default() }
     }
 
-    pub(super) fn clear(&mut self) {
-        *self = Self::new(self.recent.map(|recent| recent.layout));
+    /// Forgets the rows that are not committed. Of their times nothing is known then, until it is said.
+    pub(super) fn discard(&mut self, slab: &mut Slab, clock: Intervals) {
+        self.table.retain(|id| {
+            let stays = slab.written(*id) <= clock.committed;
+            if !stays {
+                slab.remove(*id);
+            }
+            stays
+        });
+        self.dirty.clear();
+        (self.order, self.order_bytes) = (None, 0);
+        self.recent = self.recent.map(|recent| Recent { from: i64::MAX, ..recent });
     }
 
     pub(super) fn has_all_since(&mut self, time: i64) {

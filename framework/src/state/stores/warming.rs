@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use super::{RowReader, TaskStores};
 use crate::state::{StateError, StoreId, range::KeyRange};
 
-/// How far the rows on disk have been brought to hand since the stores were opened, or went back to their last commit.
+/// How far the rows on disk have been brought to hand since the stores were opened.
 #[derive(Debug, Default)]
 pub(super) struct Warming {
     /// The store that is at work; behind the last when all are done.
