@@ -132,6 +132,8 @@ pub trait Reader: Send + fmt::Debug {
     /// The offset after the last record as the last fetch of this assigned partition told it; `None` before the first. No network
     /// call. It may count what this reader's isolation hides.
     fn known_end(&self, partition: &TopicPartition) -> Option<i64>;
+    /// Memory of records that were fetched ahead and not returned yet, in bytes, as of some seconds ago.
+    fn fetched_bytes(&self) -> usize;
     /// The first offset that exists, asked from the log.
     fn beginning_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError>;
     /// The offset after the last record this reader's isolation may see (read committed: the last stable

@@ -81,7 +81,7 @@ pub(crate) struct Worker {
     /// The last look at the changelogs brought nothing.
     restore_is_idle: bool,
     /// This worker's part of the memory that the metrics show: rows, input queues, outputs.
-    memory: [i64; 3],
+    memory: [i64; 4],
 }
 
 type FailuresByTask = BTreeMap<TaskId, Failures>;
@@ -130,7 +130,7 @@ impl Worker {
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
             next_renewal: shared.clock.monotonic() + RENEW_POSITIONS,
             restore_is_idle: false,
-            memory: [0; 3],
+            memory: [0; 4],
             shared,
             commands,
             reports,

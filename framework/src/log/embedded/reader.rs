@@ -139,6 +139,11 @@ impl Reader for EmbeddedReader {
         self.find(partition)?.known_end
     }
 
+    /// It fetches nothing ahead.
+    fn fetched_bytes(&self) -> usize {
+        0
+    }
+
     fn beginning_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
         self.connection.call(format_args!("asking for the beginning of {partition}"), |state, _| {
             Ok(state.partition(partition)?.start)

@@ -1,6 +1,9 @@
 //! What librdkafka tells beside results: its logs, and the trouble it has with brokers.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use rdkafka::{
     ClientContext,
@@ -16,6 +19,8 @@ pub(super) struct Context {
     bootstrap: String,
     /// Trouble with brokers. Written by whoever serves the client's events, taken by the client's owner.
     troubles: Mutex<Troubles>,
+    /// Bytes in the client's queues of fetched records. Written by whoever serves the client's events.
+    fetched_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -37,12 +42,29 @@ pub(super) struct Trouble {
 
 impl Context {
     pub(super) fn new(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.into(), troubles: Mutex::default() }
+        Self { bootstrap: bootstrap.into(), troubles: Mutex::default(), fetched_bytes: AtomicUsize::new(0) }
     }
 
     /// The bootstrap servers.
     pub(super) fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Bytes that were fetched and that nobody has asked for, as the client said last.
+    pub(super) fn fetched_bytes(&self) -> usize {
+        self.fetched_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes what is needed of the client's statistics, a JSON object (librdkafka's STATISTICS.md).
+    pub(super) fn statistics(&self, json: &[u8]) {
+        let Ok(statistics) = serde_json::from_slice::<serde_json::Value>(json) else {
+            return tracing::debug!("statistics of a client that are no JSON");
+        };
+        let members = |value: &serde_json::Value, name| value[name].as_object().cloned().unwrap_or_default();
+        let topics = members(&statistics, "topics");
+        let partitions = topics.values().flat_map(|topic| members(topic, "partitions"));
+        let bytes: u64 = partitions.filter_map(|(_, partition)| partition["fetchq_size"].as_u64()).sum();
+        self.fetched_bytes.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
     /// The trouble since the last call.
@@ -95,5 +117,23 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(target: TARGET, facility, "{message}"),
         RDKafkaLogLevel::Notice => tracing::info!(target: TARGET, facility, "{message}"),
         RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::debug!(target: TARGET, facility, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fetch_queues_of_all_partitions_are_summed() {
+        let context = Context::new("kafka:9092");
+        let topic = |bytes: u64| serde_json::json!({"partitions": {"0": {"fetchq_size": bytes}, "-1": {"fetchq_size": 1}}});
+        let statistics = serde_json::json!({"type": "consumer", "topics": {"a": topic(20), "b": topic(300)}});
+        context.statistics(statistics.to_string().as_bytes());
+        assert_eq!(context.fetched_bytes(), 322);
+        context.statistics(b"{");
+        assert_eq!(context.fetched_bytes(), 322, "what cannot be read changes nothing");
+        context.statistics(b"{}");
+        assert_eq!(context.fetched_bytes(), 0);
     }
 }

@@ -62,6 +62,8 @@ const READER_DEFAULTS: &[(&str, &str)] = &[
     ("queued.min.messages", "100000"),
     // How soon fetching goes on when that was full (librdkafka waits a second, in which the reader would run dry).
     ("fetch.queue.backoff.ms", "10"),
+    // They say how large the fetch queues are.
+    ("statistics.interval.ms", "5000"),
 ];
 
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[

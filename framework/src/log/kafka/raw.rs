@@ -191,8 +191,19 @@ fn new_client(config: &ClientConfig, kind: sys::types::RDKafkaType, context: Con
     unsafe {
         sys::rd_kafka_conf_set_error_cb(native.ptr(), Some(on_error));
         sys::rd_kafka_conf_set_log_cb(native.ptr(), Some(on_log));
+        sys::rd_kafka_conf_set_stats_cb(native.ptr(), Some(on_statistics));
     }
     Client::new(config, native, kind, context)
+}
+
+unsafe extern "C" fn on_statistics(_: *mut sys::rd_kafka_t, json: *mut c_char, len: usize, opaque: *mut c_void) -> c_int {
+    // SAFETY: the text is alive for the call and as long as that; `opaque` is the context that the client keeps alive.
+    unsafe {
+        if let (Some(json), Some(context)) = (bytes(json.cast(), len), opaque.cast::<Context>().as_ref()) {
+            context.statistics(json);
+        }
+    }
+    0
 }
 
 unsafe extern "C" fn on_error(_: *mut sys::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {

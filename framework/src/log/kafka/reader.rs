@@ -288,6 +288,10 @@ impl Reader for KafkaReader {
         known.then(|| self.consumer.high_watermark(&partition.topic, partition.partition)).flatten()
     }
 
+    fn fetched_bytes(&self) -> usize {
+        self.consumer.client().context().fetched_bytes()
+    }
+
     fn beginning_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
         Ok(self.offsets(partition)?.0)
     }

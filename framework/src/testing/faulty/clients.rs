@@ -70,6 +70,10 @@ impl Reader for FaultyReader {
         self.reader.known_end(partition)
     }
 
+    fn fetched_bytes(&self) -> usize {
+        self.reader.fetched_bytes()
+    }
+
     fn offset_for_time(&mut self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
         self.faults.alive(|| self.reader.offset_for_time(partition, timestamp_ms))
     }
