@@ -41,7 +41,10 @@ fn config(place: &Place, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
 /// Why an instance ends by itself.
 async fn refused(place: &Place, topology: Topology, config: Config) -> anyhow::Result<String> {
     let mut instance = place.start(App::new(topology, config)).await?;
-    Ok(tokio::time::timeout(PATIENCE, instance.failed()).await?.context("it ends by itself")?.to_string())
+    let said = tokio::time::timeout(PATIENCE, instance.failed()).await?.context("it ends by itself")?.to_string();
+    // Its address is free again only then.
+    instance.stop().await?;
+    Ok(said)
 }
 
 #[tokio::test(flavor = "multi_thread")]

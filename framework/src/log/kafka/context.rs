@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn the_fetch_queues_of_all_partitions_are_summed() {
         let context = Context::new("kafka:9092");
-        let topic = |bytes: u64| serde_json::json!({"partitions": {"0": {"fetchq_size": bytes}, "-1": {"fetchq_size": 1}}});
+        let topic =
+            |bytes: u64| serde_json::json!({"partitions": {"0": {"fetchq_size": bytes}, "-1": {"fetchq_size": 1}}});
         let statistics = serde_json::json!({"type": "consumer", "topics": {"a": topic(20), "b": topic(300)}});
         context.statistics(statistics.to_string().as_bytes());
         assert_eq!(context.fetched_bytes(), 322);

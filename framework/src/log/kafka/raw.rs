@@ -196,7 +196,12 @@ fn new_client(config: &ClientConfig, kind: sys::types::RDKafkaType, context: Con
     Client::new(config, native, kind, context)
 }
 
-unsafe extern "C" fn on_statistics(_: *mut sys::rd_kafka_t, json: *mut c_char, len: usize, opaque: *mut c_void) -> c_int {
+unsafe extern "C" fn on_statistics(
+    _: *mut sys::rd_kafka_t,
+    json: *mut c_char,
+    len: usize,
+    opaque: *mut c_void,
+) -> c_int {
     // SAFETY: the text is alive for the call and as long as that; `opaque` is the context that the client keeps alive.
     unsafe {
         if let (Some(json), Some(context)) = (bytes(json.cast(), len), opaque.cast::<Context>().as_ref()) {

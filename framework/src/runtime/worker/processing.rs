@@ -141,7 +141,9 @@ impl Worker {
             self.running().map(Task::memory_bytes).fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1));
         let fetched = self.reader.fetched_bytes() + self.restorer.fetched_bytes();
         let memory = [rows, queues, outputs, fetched].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-        for ((part, now), before) in ["rows", "input_queues", "outputs", "fetched"].into_iter().zip(memory).zip(self.memory) {
+        for ((part, now), before) in
+            ["rows", "input_queues", "outputs", "fetched"].into_iter().zip(memory).zip(self.memory)
+        {
             // The gauge is the sum over all workers.
             self.shared.metrics.memory.with_label_values(&[part]).add(now - before);
         }
