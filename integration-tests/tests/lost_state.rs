@@ -15,15 +15,24 @@ fn counts() -> anyhow::Result<Topology> {
     Ok(topology.build()?)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_copy_of_a_state_is_kept_when_its_changelog_is_gone() -> anyhow::Result<()> {
+/// Whether `a` has been counted so often.
+async fn is_counted(place: &Place, times: u32) -> anyhow::Result<bool> {
+    Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains(&format!("\"value\":{times}")))
+}
+
+/// Two records are read, counted and committed, and the instance has stopped.
+async fn place_with_two_counted() -> anyhow::Result<Place> {
     let place = Place::new(Arc::new(EmbeddedLog::new()), &[("in", &[])])?;
     let instance = place.start(App::new(counts()?, place.config())).await?;
     place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
-    let counted = async || Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains("\"value\":2"));
-    until("both are counted", PATIENCE, counted).await?;
+    until("both are counted", PATIENCE, async || is_counted(&place, 2).await).await?;
     instance.stop().await?;
+    Ok(place)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_copy_of_a_state_is_kept_when_its_changelog_is_gone() -> anyhow::Result<()> {
+    let place = place_with_two_counted().await?;
     place.log.admin()?.delete_topics(&["counts-count-changelog"])?;
     let instance = place.start(App::new(counts()?, place.config())).await?;
     let told = async || Ok(place.get("/readyz").await?.1.contains("the last copy of the state"));
@@ -36,15 +45,7 @@ async fn the_last_copy_of_a_state_is_kept_when_its_changelog_is_gone() -> anyhow
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_input_that_was_made_anew_is_not_read_from_where_the_old_one_ended() -> anyhow::Result<()> {
-    let place = Place::new(Arc::new(EmbeddedLog::new()), &[("in", &[])])?;
-    let instance = place.start(App::new(counts()?, place.config())).await?;
-    place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
-    let counted = async |count: &str| {
-        Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains(&format!("\"value\":{count}")))
-    };
-    until("both are counted", PATIENCE, async || counted("2").await).await?;
-    instance.stop().await?;
-
+    let place = place_with_two_counted().await?;
     place.log.admin()?.delete_topics(&["in"])?;
     place.create("in", &[])?;
     place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
@@ -55,7 +56,7 @@ async fn an_input_that_was_made_anew_is_not_read_from_where_the_old_one_ended() 
 
     let earliest = Config { offset_reset: Some(OffsetReset::Earliest), ..place.config() };
     let instance = place.start(App::new(counts()?, earliest)).await?;
-    until("it is read from its beginning", PATIENCE, async || counted("5").await).await?;
+    until("it is read from its beginning", PATIENCE, async || is_counted(&place, 5).await).await?;
     instance.stop().await?;
     Ok(())
 }
@@ -63,13 +64,7 @@ async fn an_input_that_was_made_anew_is_not_read_from_where_the_old_one_ended() 
 /// The task has its rows at hand: only the query reads them from the disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_rebuilt_when_a_query_meets_damage() -> anyhow::Result<()> {
-    let place = Place::new(Arc::new(EmbeddedLog::new()), &[("in", &[])])?;
-    let instance = place.start(App::new(counts()?, place.config())).await?;
-    place.append("in", [("\"a\"", "1", 1_000), ("\"a\"", "1", 1_000)])?;
-    let counted = async || Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains("\"value\":2"));
-    until("both are counted", PATIENCE, counted).await?;
-    instance.stop().await?;
-
+    let place = place_with_two_counted().await?;
     let instance = place.start(App::new(counts()?, place.config())).await?;
     until("it runs", PATIENCE, async || Ok(place.get("/readyz").await?.0 == 200)).await?;
     let task = place.config().state_dir.join("counts/tasks/0_0/rocksdb");
@@ -80,7 +75,7 @@ async fn a_task_is_rebuilt_when_a_query_meets_damage() -> anyhow::Result<()> {
             std::fs::write(&file, vec![0x55; bytes])?;
         }
     }
-    until("it is counted again", PATIENCE, counted).await?;
+    until("it is counted again", PATIENCE, async || is_counted(&place, 2).await).await?;
     let aside = place.config().state_dir.join("counts/damaged/0_0");
     ensure!(aside.exists(), "nothing was damaged: no {}", aside.display());
     instance.stop().await?;
