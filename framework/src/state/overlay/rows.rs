@@ -60,13 +60,7 @@ impl Rows {
 
     /// Forgets the rows that are not committed. Of their times nothing is known then, until it is said.
     pub(super) fn discard(&mut self, slab: &mut Slab, clock: Intervals) {
-        self.table.retain(|id| {
-            let stays = slab.written(*id) <= clock.committed;
-            if !stays {
-                slab.remove(*id);
-            }
-            stays
-        });
+        self.keep_only(slab, |slab, id| slab.written(id) <= clock.committed);
         self.dirty.clear();
         (self.order, self.order_bytes) = (None, 0);
         self.recent = self.recent.map(|recent| Recent { from: i64::MAX, ..recent });
@@ -189,8 +183,13 @@ impl Rows {
 
     /// Takes the committed rows out whose keys are smaller.
     pub(super) fn forget_below(&mut self, slab: &mut Slab, key: &[u8], clock: Intervals) {
+        self.keep_only(slab, |slab, id| slab.key(id) >= key || slab.written(id) > clock.committed);
+    }
+
+    /// Takes the other rows out.
+    fn keep_only(&mut self, slab: &mut Slab, stays: impl Fn(&Slab, RowId) -> bool) {
         self.table.retain(|id| {
-            let stays = slab.key(*id) >= key || slab.written(*id) > clock.committed;
+            let stays = stays(slab, *id);
             if !stays {
                 slab.remove(*id);
             }
