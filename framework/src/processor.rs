@@ -40,6 +40,7 @@ pub(crate) use self::{
     custom::{Punctuated, user_error},
     error::with_causes,
     handlers::{Known, Verdict},
+    key_value_store::behind_prefix,
     punctuation::Schedules,
 };
 pub use crate::config::OnError;

@@ -6,6 +6,7 @@ mod aggregate;
 mod cogroup;
 mod emit_on_close;
 mod errors;
+mod fk_join;
 mod processor;
 mod session_windows;
 mod sliding_windows;
@@ -43,6 +44,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("cogroup", cogroup::ALL),
         ("errors", errors::ALL),
         ("emit_on_close", emit_on_close::ALL),
+        ("fk_join", fk_join::ALL),
         ("session_windows", session_windows::ALL),
         ("sliding_windows", sliding_windows::ALL),
         ("processor", processor::ALL),

@@ -20,7 +20,8 @@ pub use self::process::{Store, Stores};
 pub(super) use self::{
     process::{configure_changelog, make_queryable, store},
     repartition::Placed,
-    source::{source, unreadable},
+    sink::Sink,
+    source::{factory as source_factory, source, unreadable},
 };
 use crate::{
     processor::{Children, Node},

@@ -2,6 +2,7 @@
 
 mod filter;
 mod join;
+mod join_on;
 mod lookup;
 mod map_values;
 mod materialized;

@@ -144,7 +144,7 @@ impl<K, V> fmt::Debug for KeyValueStore<K, V> {
 }
 
 /// The smallest key behind all that begin with `prefix`; `None` when there is none.
-fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let len = prefix.iter().rposition(|byte| *byte < u8::MAX)? + 1;
     let mut behind = prefix[..len].to_vec();
     behind[len - 1] += 1;

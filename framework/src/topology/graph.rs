@@ -149,6 +149,15 @@ pub(crate) enum StoreOwner {
         /// `Serdes<K, V>` of its rows.
         serdes: Box<dyn Any + Send + Sync>,
     },
+    /// An operator uses it, beside the rows of its table.
+    Operator {
+        /// The node that it was made for; it has its name from there.
+        made_for: Option<NodeId>,
+        /// What its name ends with.
+        ending: &'static str,
+        /// The formats of its rows.
+        formats: (Format, Format),
+    },
 }
 
 /// A store.
@@ -166,6 +175,7 @@ pub(crate) struct StoreDef {
 /// A repartition topic.
 #[derive(Debug)]
 pub(crate) struct RepartitionDef {
+    pub(super) purpose: Purpose,
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
     /// The node that it was made for; it has its name from there otherwise.
@@ -174,6 +184,17 @@ pub(crate) struct RepartitionDef {
     pub(super) sink: NodeId,
     /// The node that reads from it.
     pub(super) source: NodeId,
+}
+
+/// What a repartition topic is for, which the end of its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Records go to where their keys belong.
+    Keys,
+    /// Rows go to those they refer to with a foreign key.
+    Subscriptions,
+    /// What is told to rows about those they refer to comes back.
+    Responses,
 }
 
 /// A global table.
@@ -219,6 +240,27 @@ impl TopicRef {
     }
 }
 
+// === impl Purpose ===
+
+impl Purpose {
+    /// What comes behind the name of the node that a topic was made for.
+    pub(super) const fn name_ending(self) -> &'static str {
+        match self {
+            Self::Keys => "",
+            Self::Subscriptions => "-subscription-registration",
+            Self::Responses => "-subscription-response",
+        }
+    }
+
+    /// What comes behind the name of a topic.
+    pub(super) const fn topic_ending(self) -> &'static str {
+        match self {
+            Self::Keys => "-repartition",
+            Self::Subscriptions | Self::Responses => "-topic",
+        }
+    }
+}
+
 // === impl StoreOwner ===
 
 impl fmt::Debug for StoreOwner {
@@ -226,6 +268,7 @@ impl fmt::Debug for StoreOwner {
         match self {
             Self::Table(node) => f.debug_tuple("Table").field(node).finish(),
             Self::Processors { formats, .. } => f.debug_tuple("Processors").field(formats).finish(),
+            Self::Operator { made_for, ending, .. } => f.debug_tuple("Operator").field(made_for).field(ending).finish(),
         }
     }
 }

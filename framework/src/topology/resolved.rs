@@ -176,7 +176,8 @@ impl Resolved {
         match topic {
             TopicRef::External(name) => Arc::clone(name),
             TopicRef::Repartition(index) => {
-                format!("{}-{}-repartition", self.application_id, self.names().repartition(*index)).into()
+                let ending = self.graph().repartitions[index.index()].purpose.topic_ending();
+                format!("{}-{}{ending}", self.application_id, self.names().repartition(*index)).into()
             }
         }
     }
@@ -188,7 +189,7 @@ impl Resolved {
             let name = Arc::clone(self.names().store(*index));
             let (key_format, value_format) = match &store.owner {
                 StoreOwner::Table(table) => self.graph().table(*table).formats.clone(),
-                StoreOwner::Processors { formats, .. } => formats.clone(),
+                StoreOwner::Processors { formats, .. } | StoreOwner::Operator { formats, .. } => formats.clone(),
             };
             StoreSpec {
                 changelog: Some(format!("{}-{name}-changelog", self.application_id).into()),

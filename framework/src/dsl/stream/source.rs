@@ -43,7 +43,7 @@ pub(in crate::dsl) fn source<K: Data, V: Data>(
 }
 
 /// Makes sources that read with these serdes.
-pub(super) fn factory<K: Data, V: Data>(serdes: Serdes<K, V>) -> Factory {
+pub(in crate::dsl) fn factory<K: Data, V: Data>(serdes: Serdes<K, V>) -> Factory {
     extracting_factory(serdes, None)
 }
 
