@@ -19,6 +19,8 @@ pub(crate) struct Instantiation<'r> {
     cut: &'r Cut,
     /// Nodes with several parents that were made already: `Shared<K, V>` each.
     shared: HashMap<NodeId, Box<dyn Any>>,
+    /// What nodes have in common: `Rc<RefCell<T>>` each, by the node that it began with.
+    shared_states: HashMap<NodeId, Box<dyn Any>>,
     /// Nodes that are called at times.
     punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
 }
@@ -27,7 +29,7 @@ pub(crate) struct Instantiation<'r> {
 
 impl<'r> Instantiation<'r> {
     pub(super) fn new(resolved: &'r Resolved, cut: &'r Cut) -> Self {
-        Self { resolved, cut, shared: HashMap::new(), punctuated: Vec::new() }
+        Self { resolved, cut, shared: HashMap::new(), shared_states: HashMap::new(), punctuated: Vec::new() }
     }
 
     /// Makes a source.
@@ -97,6 +99,12 @@ impl<'r> Instantiation<'r> {
         let serdes = serdes.expect("handles of stores know the type of their rows").clone();
         let (id, name) = self.place_of(store);
         KeyValueStore::new(id, name, serdes)
+    }
+
+    /// What a node has in common with others of the task that know of it. It is empty when the task begins.
+    pub(crate) fn shared_state<T: Default + 'static>(&mut self, of: NodeId) -> Rc<RefCell<T>> {
+        let state = self.shared_states.entry(of).or_insert_with(|| Box::new(Rc::<RefCell<T>>::default()));
+        Rc::clone(state.downcast_ref().expect("those who share a state agree about its type"))
     }
 
     /// Adds a node that is called at times.

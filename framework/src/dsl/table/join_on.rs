@@ -7,9 +7,11 @@
 
 mod answer;
 mod murmur3;
+mod references;
 mod resolve;
 mod subscribe;
 mod subscriptions;
+mod unanswered;
 mod wire;
 
 #[cfg(test)]
@@ -19,9 +21,11 @@ use std::sync::Arc;
 
 use self::{
     answer::{Answer, AnswerSink, Update},
+    references::References,
     resolve::{Resolve, Results},
     subscribe::{Kind, Subscribe},
     subscriptions::{Register, Subscriptions},
+    unanswered::Unanswered,
     wire::{Response, ResponseSerde, Subscription, SubscriptionSerde},
 };
 use super::Table;
@@ -167,14 +171,21 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
         graph.send_old_values(self.node, true);
 
         // From the left table: who refers to what.
-        let factory = Subscribe::factory(kind, foreign_key, left.clone(), Arc::clone(right.key()));
+        let (serdes, key_serde) = (left.clone(), Arc::clone(right.key()));
+        let references =
+            move |topic| References::new(Arc::clone(&foreign_key), serdes.clone(), Arc::clone(&key_serde), topic);
+        let references_of_rows = references.clone();
+        let factory = Factory::node::<K, Change<V>, _>(move |task, id| {
+            let references = references(task.topic_of_sink_behind(id));
+            Subscribe::new(kind, references, task.shared_state::<Unanswered>(id), task.children(id))
+        });
         let subscribe = graph.add(GraphNode::operator(operators.subscribe, vec![self.node], factory));
         let subscriptions: Serdes<Option<L>, Subscription> =
             Serdes::of(Arc::new(Nullable::new(Arc::clone(right.key()))), Arc::new(SubscriptionSerde));
         let (data, read) = (DataType::of(&subscriptions), source_factory(subscriptions.clone()));
-        let sink = Factory::node::<Option<L>, Subscription, _>(move |task, id| {
-            Sink::new(task.sink_topic(id), subscriptions.clone())
-        });
+        let serdes = subscriptions.clone();
+        let sink =
+            Factory::node::<Option<L>, Subscription, _>(move |task, id| Sink::new(task.sink_topic(id), serdes.clone()));
         let (registration, source) =
             graph.add_repartition_for(Purpose::Subscriptions, vec![subscribe], data, sink, read);
         graph.join(source, other.node);
@@ -211,8 +222,16 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
 
         // Beside the left table again: answers become results.
         let factory = Factory::node::<K, Response<T>, _>(move |task, id| {
-            let (rows, value_serde) = (left_rows(task), Arc::clone(left.value()));
-            Resolve::new(rows, value_serde, Arc::clone(&joiner), task.children(id))
+            let topic = task.topic_of_sink_behind(subscribe);
+            Resolve {
+                kind,
+                rows: left_rows(task),
+                references: references_of_rows(Arc::clone(&topic)),
+                unanswered: task.shared_state(subscribe),
+                sink: Sink::new(topic, subscriptions.clone()),
+                joiner: Arc::clone(&joiner),
+                children: task.children(id),
+            }
         });
         let resolve = GraphNode::operator(operators.resolve, vec![source], factory).named_after(self.node);
         let resolve = graph.add(resolve.reads(self.node));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     murmur3::Hash,
-    subscribe::failed,
+    references::failed,
     subscriptions::Subscriptions,
     wire::{Instruction, Subscription, put_response},
 };

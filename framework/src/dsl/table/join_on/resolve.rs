@@ -1,23 +1,31 @@
 //! From what the left table is told to the rows of the join.
 
-use std::sync::Arc;
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use super::{murmur3::hash128, subscribe::failed, wire::Response};
+use super::{
+    references::References,
+    subscribe::Kind,
+    unanswered::Unanswered,
+    wire::{Response, Subscription},
+};
 use crate::{
-    dsl::table::Lookup,
+    dsl::{stream::Sink, table::Lookup},
     processor::{Change, Children, Context, DropReason, Node, ProcessError, Record, TimestampedStore},
-    serde::{Data, Serde, is_null},
+    serde::{Data, is_null},
     topology::{Instantiation, graph::NodeId},
 };
 
 /// Joins answers with the left rows they were made for.
-pub(super) struct Resolve<K, V, W, F> {
-    rows: Box<dyn Lookup<K, V>>,
-    value_serde: Arc<dyn Serde<V>>,
+pub(super) struct Resolve<K, V, L, W, E, F> {
+    pub(super) kind: Kind,
+    pub(super) rows: Box<dyn Lookup<K, V>>,
+    pub(super) references: References<K, V, L, E>,
+    pub(super) unanswered: Rc<RefCell<Unanswered>>,
+    /// Writes subscriptions, to ask once more.
+    pub(super) sink: Sink<Option<L>, Subscription>,
     /// Gives no row where the join has none.
-    joiner: Arc<F>,
-    value: Vec<u8>,
-    children: Children<K, Option<W>>,
+    pub(super) joiner: Arc<F>,
+    pub(super) children: Children<K, Option<W>>,
 }
 
 /// The table of the results, kept if someone needs it.
@@ -29,41 +37,65 @@ pub(super) struct Results<K, W> {
 
 // === impl Resolve ===
 
-impl<K: Data, V: Data, W: Data, F> Resolve<K, V, W, F> {
-    pub(super) fn new(
-        rows: Box<dyn Lookup<K, V>>,
-        value_serde: Arc<dyn Serde<V>>,
-        joiner: Arc<F>,
-        children: Children<K, Option<W>>,
-    ) -> Self {
-        Self { rows, value_serde, joiner, value: Vec::new(), children }
-    }
-}
-
-impl<K, V, T, W, F> Node<K, Response<T>> for Resolve<K, V, W, F>
+impl<K, V, L, W, E, F> Resolve<K, V, L, W, E, F>
 where
     K: Data,
     V: Data,
+    L: Data,
+    W: Data,
+    E: Fn(&K, &V) -> Option<L>,
+{
+    /// An answer came for a value that the left row has no more, and there is no right row: see to it that no result stays.
+    fn settle(
+        &mut self,
+        ctx: &mut Context,
+        record: Record<K, ()>,
+        primary_key: &[u8],
+        row: Option<(V, i64)>,
+    ) -> Result<(), ProcessError> {
+        if self.unanswered.borrow().will_be_answered(primary_key) {
+            return Ok(());
+        }
+        let foreign_key = self.references.foreign_key(&record.key, row.as_ref().map(|(row, _)| row));
+        let (Some((row, row_ms)), Some(foreign_key)) = (row, foreign_key) else {
+            return self.children.forward(ctx, record.with_value(None));
+        };
+        let value = self.references.subscription(ctx, &record.key, Some(&row))?;
+        self.unanswered.borrow_mut().asked(primary_key, true);
+        self.sink.push(ctx, Record { key: Some(foreign_key), value, timestamp_ms: row_ms, headers: record.headers })
+    }
+}
+
+impl<K, V, L, T, W, E, F> Node<K, Response<T>> for Resolve<K, V, L, W, E, F>
+where
+    K: Data,
+    V: Data,
+    L: Data,
     T: Data,
     W: Data,
+    E: Fn(&K, &V) -> Option<L>,
     F: Fn(&K, &V, Option<&T>) -> Option<W>,
 {
     fn push(&mut self, ctx: &mut Context, record: Record<K, Response<T>>) -> Result<(), ProcessError> {
         let Record { key, value: response, timestamp_ms, headers } = record;
-        let row = self.rows.get(ctx, &key)?.map(|(row, _)| row);
-        self.value.clear();
-        let hash = match &row {
-            Some(row) => {
-                let presence = self.value_serde.serialize(row, &mut self.value);
-                presence.map_err(|error| failed(ctx.topic(), error))?.of(&self.value).map(hash128)
-            }
-            None => None,
-        };
-        if hash != response.hash {
+        let row = self.rows.get(ctx, &key)?;
+        let is_stale = self.references.hash(row.as_ref().map(|(row, _)| row))? != response.hash;
+        if is_stale {
             ctx.drop_record(DropReason::StaleResponse);
-            return Ok(());
         }
-        let value = row.and_then(|row| (self.joiner)(&key, &row, response.row.as_ref()));
+        match (self.kind, is_stale, &response.row) {
+            (Kind::Inner, true, None) => {
+                let primary_key = self.references.primary_key(&key)?;
+                return self.settle(ctx, Record { key, value: (), timestamp_ms, headers }, &primary_key, row);
+            }
+            (Kind::Inner, false, _) => {
+                let primary_key = self.references.primary_key(&key)?;
+                self.unanswered.borrow_mut().answered(&primary_key);
+            }
+            (_, true, _) => return Ok(()),
+            (Kind::Left, false, _) => {}
+        }
+        let value = row.and_then(|(row, _)| (self.joiner)(&key, &row, response.row.as_ref()));
         self.children.forward(ctx, Record { key, value, timestamp_ms, headers })
     }
 }

@@ -1,15 +1,15 @@
 //! From changes of the left table to subscriptions.
 
-use std::sync::Arc;
+use std::{cell::RefCell, rc::Rc};
 
 use super::{
-    murmur3::hash128,
+    references::References,
+    unanswered::Unanswered,
     wire::{Instruction, Subscription},
 };
 use crate::{
-    processor::{Change, Children, Context, DropReason, Node, ProcessError, Record, Target},
-    serde::{Data, Presence, Serde, SerdeError, Serdes, is_null},
-    topology::Factory,
+    processor::{Change, Children, Context, DropReason, Node, ProcessError, Record},
+    serde::Data,
 };
 
 /// Which rows a join has.
@@ -24,66 +24,21 @@ pub(super) enum Kind {
 /// Tells the rows of the right table which rows of the left one refer to them.
 pub(super) struct Subscribe<K, V, L, E> {
     kind: Kind,
-    foreign_key: Arc<E>,
-    serdes: Serdes<K, V>,
-    foreign_key_serde: Arc<dyn Serde<L>>,
-    /// The topic that subscriptions are written to.
-    topic: Arc<str>,
-    buffers: [Vec<u8>; 2],
+    references: References<K, V, L, E>,
+    unanswered: Rc<RefCell<Unanswered>>,
     children: Children<Option<L>, Subscription>,
 }
 
 // === impl Subscribe ===
 
-impl<K, V, L, E> Subscribe<K, V, L, E>
-where
-    K: Data,
-    V: Data,
-    L: Data,
-    E: Fn(&K, &V) -> Option<L> + Send + Sync + 'static,
-{
-    pub(super) fn factory(
+impl<K, V, L, E> Subscribe<K, V, L, E> {
+    pub(super) fn new(
         kind: Kind,
-        foreign_key: Arc<E>,
-        serdes: Serdes<K, V>,
-        foreign_key_serde: Arc<dyn Serde<L>>,
-    ) -> Factory {
-        Factory::node::<K, Change<V>, _>(move |task, id| Self {
-            kind,
-            foreign_key: Arc::clone(&foreign_key),
-            serdes: serdes.clone(),
-            foreign_key_serde: Arc::clone(&foreign_key_serde),
-            topic: task.topic_of_sink_behind(id),
-            buffers: Default::default(),
-            children: task.children(id),
-        })
-    }
-
-    fn foreign_key(&self, key: &K, value: Option<&V>) -> Option<L> {
-        (self.foreign_key)(key, value?).filter(|foreign_key| !is_null(foreign_key))
-    }
-
-    /// Whether two foreign keys have the same bytes.
-    fn same(&mut self, a: &L, b: &L) -> Result<bool, ProcessError> {
-        let [of_a, of_b] = &mut self.buffers;
-        for (key, buffer) in [(a, &mut *of_a), (b, &mut *of_b)] {
-            buffer.clear();
-            self.foreign_key_serde.serialize(key, buffer).map_err(|error| failed(&self.topic, error))?;
-        }
-        Ok(of_a == of_b)
-    }
-
-    /// What every subscription says that comes of a change.
-    fn subscription(&mut self, ctx: &Context, key: &K, new: Option<&V>) -> Result<Subscription, ProcessError> {
-        let failed = |error| failed(&self.topic, error);
-        let [value, _] = &mut self.buffers;
-        value.clear();
-        let presence = new.map_or(Ok(Presence::Null), |new| self.serdes.value().serialize(new, value));
-        let hash = presence.map_err(failed)?.of(value).map(hash128);
-        let mut primary_key = Vec::new();
-        self.serdes.key().serialize(key, &mut primary_key).map_err(failed)?;
-        let (instruction, partition) = (Instruction::DeleteKeyNoPropagate, ctx.task().partition);
-        Ok(Subscription { instruction, hash, primary_key, primary_partition: Some(partition) })
+        references: References<K, V, L, E>,
+        unanswered: Rc<RefCell<Unanswered>>,
+        children: Children<Option<L>, Subscription>,
+    ) -> Self {
+        Self { kind, references, unanswered, children }
     }
 }
 
@@ -92,7 +47,7 @@ where
     K: Data,
     V: Data,
     L: Data,
-    E: Fn(&K, &V) -> Option<L> + Send + Sync + 'static,
+    E: Fn(&K, &V) -> Option<L>,
 {
     fn push(&mut self, ctx: &mut Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
         use Instruction::{
@@ -102,13 +57,13 @@ where
         if new.is_none() && old.is_none() {
             return Ok(());
         }
-        let old_key = self.foreign_key(&key, old.as_ref());
-        let new_key = self.foreign_key(&key, new.as_ref());
+        let old_key = self.references.foreign_key(&key, old.as_ref());
+        let new_key = self.references.foreign_key(&key, new.as_ref());
         if self.kind == Kind::Inner && new.is_some() && new_key.is_none() {
             ctx.drop_record(DropReason::NullForeignKey);
         }
         let stays = match (&old_key, &new_key) {
-            (Some(old_key), Some(new_key)) => self.same(old_key, new_key)?,
+            (Some(old_key), Some(new_key)) => self.references.same(old_key, new_key)?,
             _ => false,
         };
         // Who referred to a row and does so no more has to be told once: by the row it refers to now, if it refers to any.
@@ -121,9 +76,13 @@ where
             // There is no result that would have to be deleted, or only the right row decides whether there is one.
             (Kind::Inner, _, Some(_)) => (None, Some(PropagateOnlyIfFkValAvailable)),
             (Kind::Inner, Some(_), None) => (Some(DeleteKeyAndPropagate), None),
-            (Kind::Inner, None, None) => return Ok(()),
+            (Kind::Inner, None, None) => (None, None),
         };
-        let subscription = self.subscription(ctx, &key, new.as_ref())?;
+        let subscription = self.references.subscription(ctx, &key, new.as_ref())?;
+        if self.kind == Kind::Inner {
+            let answered = to_old == Some(DeleteKeyAndPropagate) || to_new == Some(PropagateNullIfNoFkValAvailable);
+            self.unanswered.borrow_mut().asked(&subscription.primary_key, answered);
+        }
         if let Some(instruction) = to_old {
             let value = Subscription { instruction, ..subscription.clone() };
             self.children.forward(ctx, Record { key: old_key, value, timestamp_ms, headers: headers.clone() })?;
@@ -134,9 +93,4 @@ where
         }
         Ok(())
     }
-}
-
-/// The error of what cannot be written to a topic.
-pub(super) fn failed(topic: &Arc<str>, source: SerdeError) -> ProcessError {
-    ProcessError::Serialization { target: Target::Topic(Arc::clone(topic)), source }
 }
