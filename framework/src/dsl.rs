@@ -30,9 +30,11 @@ mod builder;
 mod cogrouped;
 mod consumed;
 mod fallible;
+mod global_store;
 mod global_table;
 mod grouped;
 mod key;
+mod stores;
 mod stream;
 mod table;
 mod windowed;
@@ -46,10 +48,12 @@ pub use self::{
     cogrouped::{Cogrouped, WindowedCogrouped},
     consumed::Consumed,
     fallible::UserError,
+    global_store::GlobalStore,
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     key::KeyOf,
-    stream::{Store, Stores, Stream},
+    stores::{KeyValue, Queryable, Retained, Store, StoreBuilder, Stores},
+    stream::{Split, Stream},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},

@@ -7,18 +7,19 @@ mod join_table;
 mod key;
 mod map;
 mod map_values;
+mod merge;
 mod nulls;
 mod peek;
 mod process;
 mod repartition;
 mod sink;
 mod source;
+mod split;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-pub use self::process::{Store, Stores};
+pub use self::split::Split;
 pub(super) use self::{
-    process::{configure_changelog, make_queryable, store},
     repartition::Placed,
     source::{source, unreadable},
 };

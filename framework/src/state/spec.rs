@@ -27,9 +27,13 @@ pub struct StoreSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreKind {
+    /// Latest value per key. On disk and logged: the plain value.
+    KeyValue,
     /// Latest value and its timestamp per key. On disk: [`formats::value_and_timestamp`](super::formats); logged: the
     /// plain value, under the timestamp.
     TimestampedKeyValue,
+    /// Latest value per key and start of a window, for as long as `retention` says. On disk and logged: the plain value.
+    Window(Retention),
     /// Latest value and its timestamp per key and start of a window, for as long as `retention` says. Rows are kept and logged
     /// as those of a [`StoreKind::TimestampedKeyValue`]; how their keys are logged is in [`formats`](super::formats).
     TimestampedWindow(Retention),
@@ -37,6 +41,9 @@ pub enum StoreKind {
     Session(Retention),
     /// Updates that wait, by key and in the order of time; see [`BufferValue`](super::BufferValue).
     Buffer,
+    /// Latest value per key, of so many keys at most: when there is one more, the one goes that was used least recently. Logged: the
+    /// plain value.
+    LruMap(u32),
 }
 
 /// How long rows that belong to a time (the start of a window, the end of a session) are kept, and in which order.
@@ -62,19 +69,28 @@ impl StoreKind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::KeyValue => "key-value",
             Self::TimestampedKeyValue => "timestamped-key-value",
+            Self::Window(_) => "window",
             Self::TimestampedWindow(_) => "timestamped-window",
             Self::Session(_) => "session",
             Self::Buffer => "buffer",
+            Self::LruMap(_) => "lru-map",
         }
+    }
+
+    /// Whether rows have the timestamps of the records they came from.
+    #[must_use]
+    pub const fn has_timestamps(self) -> bool {
+        matches!(self, Self::TimestampedKeyValue | Self::TimestampedWindow(_))
     }
 
     /// How long rows are kept; `None`: until they are deleted.
     #[must_use]
     pub const fn retention(self) -> Option<Retention> {
         match self {
-            Self::TimestampedKeyValue | Self::Buffer => None,
-            Self::TimestampedWindow(retention) | Self::Session(retention) => Some(retention),
+            Self::KeyValue | Self::TimestampedKeyValue | Self::Buffer | Self::LruMap(_) => None,
+            Self::Window(retention) | Self::TimestampedWindow(retention) | Self::Session(retention) => Some(retention),
         }
     }
 

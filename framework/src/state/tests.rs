@@ -1,6 +1,7 @@
 //! The state engine on its backends.
 
 mod crash;
+mod every_kind;
 mod model;
 mod timed;
 

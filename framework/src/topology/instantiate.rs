@@ -8,7 +8,10 @@ use super::{
     graph::{GlobalIndex, NodeId, Role, StoreIndex, StoreOwner, TopicRef},
 };
 use crate::{
-    processor::{BufferStore, Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore},
+    processor::{
+        BufferStore, Children, GlobalRows, Node, ProcessorStore, Punctuated, Shared, Source, StorePlace, TimedStore,
+        TimestampedStore,
+    },
     serde::{Serde, Serdes, Windowed},
     state::StoreId,
 };
@@ -89,14 +92,15 @@ impl<'r> Instantiation<'r> {
     }
 
     /// Access to a store of processors.
-    pub(crate) fn key_value_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> KeyValueStore<K, V> {
-        let serdes = match &self.resolved.graph().stores[store.index()].owner {
-            StoreOwner::Processors { serdes, .. } => serdes.downcast_ref::<Serdes<K, V>>(),
-            StoreOwner::Table(_) => None,
+    pub(crate) fn processor_store<S: ProcessorStore>(&self, store: StoreIndex) -> S {
+        let StoreOwner::Processors { serdes, window_size_ms, .. } = &self.resolved.graph().stores[store.index()].owner
+        else {
+            unreachable!("handles of stores of processors point to such");
         };
+        let serdes = serdes.downcast_ref::<Serdes<S::Key, S::Value>>();
         let serdes = serdes.expect("handles of stores know the type of their rows").clone();
         let (id, name) = self.place_of(store);
-        KeyValueStore::new(id, name, serdes)
+        S::open(StorePlace { id, name, serdes, window_size_ms: *window_size_ms })
     }
 
     /// Adds a node that is called at times.
@@ -143,9 +147,13 @@ impl<'r> Instantiation<'r> {
         self.resolved.graph().takes_null_keys_downstream(node)
     }
 
-    /// The store of a global table among those of [`Resolved::globals`].
-    pub(crate) fn global_store(&self, table: GlobalIndex) -> (StoreId, Arc<str>) {
-        (StoreId::new(table.index()), Arc::clone(self.resolved.names().global(table)))
+    /// Access to the rows of a global table or store, which is one of [`Resolved::globals`].
+    pub(crate) fn global_rows<K: 'static, V: 'static>(
+        &self,
+        table: GlobalIndex,
+        serdes: Serdes<K, V>,
+    ) -> GlobalRows<K, V> {
+        GlobalRows::new(StoreId::new(table.index()), Arc::clone(self.resolved.names().global(table)), serdes)
     }
 
     /// The full name of the topic that a sink writes to.

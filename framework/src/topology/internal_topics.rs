@@ -45,10 +45,10 @@ impl InternalTopic {
     /// The changelog of a store.
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
-            StoreKind::TimestampedKeyValue | StoreKind::Buffer => {
+            StoreKind::KeyValue | StoreKind::TimestampedKeyValue | StoreKind::Buffer | StoreKind::LruMap(_) => {
                 Self::new(name, partitions, &[("cleanup.policy", "compact")])
             }
-            StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
+            StoreKind::Window(retention) | StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
                 let retention_ms = retention.retention_ms.to_string();
                 Self::new(name, partitions, &[("cleanup.policy", COMPACT_AND_DELETE), (RETENTION, &retention_ms)])
             }

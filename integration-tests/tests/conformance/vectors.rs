@@ -237,7 +237,8 @@ impl Store {
             .map(|(key, value, timestamp_ms)| {
                 let (key, start, end) = self.split(key);
                 let value = self.types.value.decode(Some(value));
-                let timestamp = (!["session", "plain_kv"].contains(&&*self.kind)).then_some(*timestamp_ms);
+                let timestamp =
+                    (!["session", "plain_kv", "plain_window"].contains(&&*self.kind)).then_some(*timestamp_ms);
                 Entry { key: self.types.key.decode(Some(key)), start, end, value, timestamp }
             })
             .collect();
@@ -253,7 +254,7 @@ impl Store {
     fn split<'k>(&self, key: &'k [u8]) -> (&'k [u8], Option<i64>, Option<i64>) {
         match self.kind.as_str() {
             "kv" | "plain_kv" => (key, None, None),
-            "window" => {
+            "window" | "plain_window" => {
                 let (key, start) = take_time(key);
                 // The size is known to those who read the store: all windows have one.
                 let size = self.entries.first().and_then(|entry| Some((entry.start?, entry.end?)));
