@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    processor::{Context, ProcessError, TimedStore, TimestampedStore},
-    serde::{Data, Windowed},
-    topology::Instantiation,
+    processor::{Context, ProcessError, SharedWaiting, Target, TimedStore, TimestampedStore},
+    serde::{Data, Serde, Windowed},
+    topology::{Instantiation, graph::NodeId},
 };
 
 /// Access to the rows of a table, kept or not.
@@ -22,6 +22,47 @@ pub(super) struct StoredRows<K, V>(pub(super) TimestampedStore<K, V>);
 
 /// Rows of windows or sessions.
 pub(super) struct TimedRows<K, V>(pub(super) TimedStore<K, V>);
+
+/// Rows as they were passed on last, of a table whose updates wait.
+struct PassedOnRows<K, V, R> {
+    waiting: SharedWaiting<K, V>,
+    key_serde: Arc<dyn Serde<K>>,
+    key: Vec<u8>,
+    /// The table, for errors.
+    table: Arc<str>,
+    rows: R,
+}
+
+/// Rows as they are, or as they were passed on last if that was asked for ([`Instantiation::as_passed_on`]) and makes a difference.
+pub(super) fn as_passed_on<K: Data, V: Data>(
+    task: &mut Instantiation<'_>,
+    table: NodeId,
+    rows: impl Lookup<K, V> + 'static,
+) -> Box<dyn Lookup<K, V>> {
+    match task.not_passed_on(table) {
+        Some((waiting, key_serde)) => {
+            let table = task.name(table);
+            Box::new(PassedOnRows { waiting, key_serde, key: Vec::new(), table, rows })
+        }
+        None => Box::new(rows),
+    }
+}
+
+// === impl PassedOnRows ===
+
+impl<K: Data, V: Data, R: Lookup<K, V>> Lookup<K, V> for PassedOnRows<K, V, R> {
+    fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+        self.key.clear();
+        let table = &self.table;
+        let failed = |source| ProcessError::Serialization { target: Target::Store(Arc::clone(table)), source };
+        self.key_serde.serialize(key, &mut self.key).map_err(failed)?;
+        if let Some(before) = self.waiting.borrow().before(&self.key) {
+            // Its own timestamp is not kept: it does not count.
+            return Ok(before.map(|before| (before.clone(), i64::MIN)));
+        }
+        self.rows.get(ctx, key)
+    }
+}
 
 // === impl TimedRows ===
 
