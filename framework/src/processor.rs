@@ -37,7 +37,7 @@ pub use self::{
     timed_store::{TimedEntry, TimedStore},
 };
 pub(crate) use self::{
-    coalesce::{Coalesce, Coalesced, Coalescing, SharedWaiting},
+    coalesce::{Coalesce, Coalesced, Coalescing, PassedOn, SharedWaiting},
     context::{Position, Tolerance},
     custom::{Punctuated, user_error},
     error::with_causes,

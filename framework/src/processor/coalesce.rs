@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use super::{Change, Children, Context, Node, Position, ProcessError, Record, Target};
 use crate::serde::{Presence, Serde, SerdeError};
 
-/// The updates of a table that wait, by the bytes of their keys. Who looks up rows as they were passed on asks here first.
+/// The updates of a table that wait, by the bytes of their keys.
 pub(crate) struct Waiting<K, V> {
     updates: HashMap<Box<[u8]>, Update<K, V>, RandomState>,
     /// Bytes of their keys.
@@ -33,10 +33,7 @@ pub(crate) type SharedWaiting<K, V> = Rc<RefCell<Waiting<K, V>>>;
 /// Lets the updates of a table wait until [`Coalescing::flush`].
 pub(crate) struct Coalesce<K, V> {
     waiting: SharedWaiting<K, V>,
-    key_serde: Arc<dyn Serde<K>>,
-    key: Vec<u8>,
-    /// The table, for errors.
-    table: Arc<str>,
+    key: KeyBytes<K>,
     /// Whether anyone downstream asks for old values.
     sends_old: bool,
     children: Children<K, Change<V>>,
@@ -58,14 +55,21 @@ pub(crate) trait Coalescing {
     fn bytes(&self) -> usize;
 }
 
-// === impl Waiting ===
-
-impl<K, V> Waiting<K, V> {
-    /// The value of a row that was passed on last, if there is one: `None` when nothing waits for it, so that it is the row's own.
-    pub(crate) fn before(&self, key: &[u8]) -> Option<Option<&V>> {
-        self.updates.get(key).map(|update| update.record.value.old.as_ref())
-    }
+/// The rows of a table as they were passed on last, where updates wait.
+pub(crate) struct PassedOn<K, V> {
+    waiting: SharedWaiting<K, V>,
+    key: KeyBytes<K>,
 }
+
+/// The keys of a table as bytes.
+struct KeyBytes<K> {
+    serde: Arc<dyn Serde<K>>,
+    bytes: Vec<u8>,
+    /// The table, for errors.
+    table: Arc<str>,
+}
+
+// === impl Waiting ===
 
 impl<K, V> Default for Waiting<K, V> {
     fn default() -> Self {
@@ -83,23 +87,16 @@ impl<K: 'static, V> Coalesce<K, V> {
         sends_old: bool,
         children: Children<K, Change<V>>,
     ) -> Self {
-        Self { waiting, key_serde, key: Vec::new(), table, sends_old, children }
+        Self { waiting, key: KeyBytes::new(key_serde, table), sends_old, children }
     }
 
     fn wait(&mut self, ctx: &Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
-        self.key.clear();
-        let written = match self.key_serde.serialize(&record.key, &mut self.key) {
-            Ok(Presence::Value) => Ok(()),
-            Ok(Presence::Null) => Err(SerdeError::Null { type_name: type_name::<K>() }),
-            Err(error) => Err(error),
-        };
-        let failed = |source| ProcessError::Serialization { target: Target::Store(Arc::clone(&self.table)), source };
-        written.map_err(failed)?;
+        let key = self.key.of(&record.key)?;
         let mut waiting = self.waiting.borrow_mut();
         let waiting = &mut *waiting;
         waiting.count += 1;
         let (number, position) = (waiting.count, ctx.position());
-        match waiting.updates.get_mut(self.key.as_slice()) {
+        match waiting.updates.get_mut(key) {
             Some(update) => {
                 let Record { key, value: Change { new, .. }, timestamp_ms, headers } = record;
                 let old = update.record.value.old.take();
@@ -110,8 +107,8 @@ impl<K: 'static, V> Coalesce<K, V> {
                 };
             }
             None => {
-                waiting.key_bytes += self.key.len();
-                waiting.updates.insert(self.key.as_slice().into(), Update { record, number, position });
+                waiting.key_bytes += key.len();
+                waiting.updates.insert(key.into(), Update { record, number, position });
             }
         }
         Ok(())
@@ -141,9 +138,8 @@ impl<K: Clone + 'static, V: Clone + 'static> Coalescing for Coalesce<K, V> {
                 record.value.old = None;
             }
             let before = ctx.go_to(position);
-            let forwarded = self.children.forward(ctx, record);
-            // After an error the position says where it comes from.
-            forwarded?;
+            // After an error the position stays, and says where it comes from.
+            self.children.forward(ctx, record)?;
             ctx.go_to(before);
         }
         Ok(())
@@ -156,6 +152,43 @@ impl<K: Clone + 'static, V: Clone + 'static> Coalescing for Coalesce<K, V> {
     fn bytes(&self) -> usize {
         let waiting = self.waiting.borrow();
         waiting.key_bytes + waiting.updates.len() * size_of::<(Box<[u8]>, Update<K, V>)>()
+    }
+}
+
+// === impl PassedOn ===
+
+impl<K: 'static, V: Clone> PassedOn<K, V> {
+    pub(crate) fn new(waiting: SharedWaiting<K, V>, key_serde: Arc<dyn Serde<K>>, table: Arc<str>) -> Self {
+        Self { waiting, key: KeyBytes::new(key_serde, table) }
+    }
+
+    /// The value of a row that was passed on last, if there is one: `None` when no update waits, so that it is the row's own.
+    ///
+    /// # Errors
+    ///
+    /// When the key cannot be serialized.
+    pub(crate) fn before(&mut self, key: &K) -> Result<Option<Option<V>>, ProcessError> {
+        let key = self.key.of(key)?;
+        Ok(self.waiting.borrow().updates.get(key).map(|update| update.record.value.old.clone()))
+    }
+}
+
+// === impl KeyBytes ===
+
+impl<K: 'static> KeyBytes<K> {
+    fn new(serde: Arc<dyn Serde<K>>, table: Arc<str>) -> Self {
+        Self { serde, bytes: Vec::new(), table }
+    }
+
+    fn of(&mut self, key: &K) -> Result<&[u8], ProcessError> {
+        self.bytes.clear();
+        let written = match self.serde.serialize(key, &mut self.bytes) {
+            Ok(Presence::Value) => Ok(()),
+            Ok(Presence::Null) => Err(SerdeError::Null { type_name: type_name::<K>() }),
+            Err(error) => Err(error),
+        };
+        let failed = |source| ProcessError::Serialization { target: Target::Store(Arc::clone(&self.table)), source };
+        written.map(|()| self.bytes.as_slice()).map_err(failed)
     }
 }
 

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     processor::{
-        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, KeyValueStore, Node, Punctuated, Shared,
-        SharedWaiting, Source, TimedStore, TimestampedStore,
+        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, KeyValueStore, Node, PassedOn, Punctuated,
+        Shared, SharedWaiting, Source, TimedStore, TimestampedStore,
     },
     serde::{Data, Serde, Serdes, Windowed},
     state::StoreId,
@@ -91,15 +91,14 @@ impl<'r> Instantiation<'r> {
         made
     }
 
-    /// The updates of a table that wait, for who looks up its rows as they were passed on.
-    pub(crate) fn not_passed_on<K: Data, V: Data>(
-        &mut self,
-        table: NodeId,
-    ) -> Option<(SharedWaiting<K, V>, Arc<dyn Serde<K>>)> {
+    /// The rows of a table before the updates that wait, for who looks them up as they were passed on.
+    pub(crate) fn passed_on<K: Data, V: Data>(&mut self, table: NodeId) -> Option<PassedOn<K, V>> {
         if !self.as_passed_on || !self.coalesces(table) {
             return None;
         }
-        Some((self.waiting(table), Arc::clone(self.serdes::<K, V>(table).key())))
+        let (_, store) = self.store_of(table)?;
+        let key_serde = Arc::clone(self.serdes::<K, V>(table).key());
+        Some(PassedOn::new(self.waiting(table), key_serde, store))
     }
 
     /// Whether the updates of a node's table wait for the commit.

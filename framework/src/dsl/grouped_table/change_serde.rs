@@ -36,7 +36,7 @@ impl<V: 'static> Serde<Change<V>> for ChangeSerde<V> {
     }
 
     fn deserialize(&self, bytes: Option<&[u8]>) -> Result<Change<V>, SerdeError> {
-        let (new, old) = split(bytes.ok_or(SerdeError::Null { type_name: type_name::<Change<V>>() })?)?;
+        let Change { new, old } = split(bytes.ok_or(SerdeError::Null { type_name: type_name::<Change<V>>() })?)?;
         let read = |bytes: Option<&[u8]>| bytes.map(|bytes| self.inner.deserialize(Some(bytes))).transpose();
         Ok(Change { new: read(new)?, old: read(old)? })
     }
@@ -82,7 +82,7 @@ pub(super) fn write<V: 'static>(
 }
 
 /// The bytes of the new and of the old value.
-fn split(bytes: &[u8]) -> Result<(Option<&[u8]>, Option<&[u8]>), SerdeError> {
+fn split(bytes: &[u8]) -> Result<Change<&[u8]>, SerdeError> {
     let garbled = || SerdeError::from(Box::<dyn std::error::Error + Send + Sync>::from(UNREADABLE));
     let (flag, sides) = bytes.split_last().ok_or_else(garbled)?;
     let (flag, sides) = match flag {
@@ -90,12 +90,12 @@ fn split(bytes: &[u8]) -> Result<(Option<&[u8]>, Option<&[u8]>), SerdeError> {
         _ => (flag - WITH_LATEST, sides.split_last().ok_or_else(garbled)?.1),
     };
     match flag {
-        OLD => Ok((None, Some(sides))),
-        NEW => Ok((Some(sides), None)),
+        OLD => Ok(Change { new: None, old: Some(sides) }),
+        NEW => Ok(Change { new: Some(sides), old: None }),
         BOTH => {
             let (length, sides) = take_varint(sides).ok_or_else(garbled)?;
             let (new, old) = sides.split_at_checked(length).ok_or_else(garbled)?;
-            Ok((Some(new), Some(old)))
+            Ok(Change { new: Some(new), old: Some(old) })
         }
         _ => Err(garbled()),
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    processor::{Context, ProcessError, SharedWaiting, Target, TimedStore, TimestampedStore},
-    serde::{Data, Serde, Windowed},
+    processor::{Context, PassedOn, ProcessError, TimedStore, TimestampedStore},
+    serde::{Data, Windowed},
     topology::{Instantiation, graph::NodeId},
 };
 
@@ -25,11 +25,7 @@ pub(super) struct TimedRows<K, V>(pub(super) TimedStore<K, V>);
 
 /// Rows as they were passed on last, of a table whose updates wait.
 struct PassedOnRows<K, V, R> {
-    waiting: SharedWaiting<K, V>,
-    key_serde: Arc<dyn Serde<K>>,
-    key: Vec<u8>,
-    /// The table, for errors.
-    table: Arc<str>,
+    passed_on: PassedOn<K, V>,
     rows: R,
 }
 
@@ -39,11 +35,8 @@ pub(super) fn as_passed_on<K: Data, V: Data>(
     table: NodeId,
     rows: impl Lookup<K, V> + 'static,
 ) -> Box<dyn Lookup<K, V>> {
-    match task.not_passed_on(table) {
-        Some((waiting, key_serde)) => {
-            let table = task.name(table);
-            Box::new(PassedOnRows { waiting, key_serde, key: Vec::new(), table, rows })
-        }
+    match task.passed_on(table) {
+        Some(passed_on) => Box::new(PassedOnRows { passed_on, rows }),
         None => Box::new(rows),
     }
 }
@@ -52,15 +45,11 @@ pub(super) fn as_passed_on<K: Data, V: Data>(
 
 impl<K: Data, V: Data, R: Lookup<K, V>> Lookup<K, V> for PassedOnRows<K, V, R> {
     fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
-        self.key.clear();
-        let table = &self.table;
-        let failed = |source| ProcessError::Serialization { target: Target::Store(Arc::clone(table)), source };
-        self.key_serde.serialize(key, &mut self.key).map_err(failed)?;
-        if let Some(before) = self.waiting.borrow().before(&self.key) {
+        match self.passed_on.before(key)? {
             // Its own timestamp is not kept: it does not count.
-            return Ok(before.map(|before| (before.clone(), i64::MIN)));
+            Some(before) => Ok(before.map(|before| (before, i64::MIN))),
+            None => self.rows.get(ctx, key),
         }
-        self.rows.get(ctx, key)
     }
 }
 
