@@ -33,6 +33,7 @@ mod fallible;
 mod global_store;
 mod global_table;
 mod grouped;
+mod grouped_table;
 mod key;
 mod stores;
 mod stream;
@@ -51,9 +52,10 @@ pub use self::{
     global_store::GlobalStore,
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
+    grouped_table::GroupedTable,
     key::KeyOf,
     stores::{KeyValue, Queryable, Retained, Store, StoreBuilder, Stores},
-    stream::{Split, Stream},
+    stream::{Repartitioned, Split, Stream},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},

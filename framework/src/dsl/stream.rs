@@ -15,14 +15,15 @@ mod repartition;
 mod sink;
 mod source;
 mod split;
+mod to_table;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-pub use self::split::Split;
 pub(super) use self::{
     repartition::Placed,
-    source::{source, unreadable},
+    source::{source, source_factory, unreadable},
 };
+pub use self::{repartition::Repartitioned, split::Split};
 use crate::{
     processor::{Children, Node},
     serde::{Data, Serdes},

@@ -96,7 +96,7 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
                 transformer: Transformer { transformer, name: task.name(id), rows: PhantomData },
                 store: task.store(id),
                 sends_old: task.sends_old(id),
-                children: task.children(id),
+                children: task.changes(id),
             }
         });
         let serdes = self.serdes.values();
