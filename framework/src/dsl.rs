@@ -49,10 +49,10 @@ pub use self::{
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     key::KeyOf,
-    stream::{Store, Stores, Stream},
+    stream::{DuplicateWindows, JoinedStream, Store, Stores, Stream},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
-    windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
+    windows::{JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
 };
 
 /// Handles point into the graph of their topology.

@@ -68,7 +68,19 @@ impl TaskStores {
         true
     }
 
-    /// Walks the rows of a key whose times lie in a range, in the order of time (sessions that end together: by their start), until
+    /// Adds a value to those of a key's window, behind them. Moves the store's time on. Gives whether the row was taken: it is not when
+    /// its segment has expired.
+    ///
+    /// # Panics
+    /// When the store's rows do not belong to a time.
+    #[must_use]
+    pub fn add_timed(&mut self, store: StoreId, key: &[u8], start_ms: i64, value: &[u8], timestamp_ms: i64) -> bool {
+        let sequence = self.times.next_sequence(store);
+        self.write_timed(store, TimedKey::numbered(key, start_ms, sequence), Some(value), timestamp_ms)
+    }
+
+    /// Walks the rows of a key whose times lie in a range, in the order of time (sessions that end together: by their start; values
+    /// of one window: as they came), until
     /// `f` breaks.
     ///
     /// # Errors
