@@ -231,6 +231,18 @@ impl TaskStores {
         Ok(flow)
     }
 
+    /// Walks the rows of a range that are at hand, when all of them are.
+    fn scan_at_hand(
+        &mut self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: &mut impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut rows = self.overlay.uncommitted(store, range, direction);
+        rows.try_for_each(|(key, entry)| entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row)))
+    }
+
     // --- the commit ---
 
     /// Memory of uncommitted writes, frozen ones included, in bytes.

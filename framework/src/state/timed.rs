@@ -121,6 +121,11 @@ impl Layout {
         self.retention
     }
 
+    /// Whether no row is ever looked for by its own key: nobody knows its number.
+    pub(super) fn has_rows_for_scans_only(self) -> bool {
+        self.numbered
+    }
+
     /// The time that a row belongs to.
     pub(super) fn time(self, key: TimedKey<'_>) -> i64 {
         if self.sessions { key.end_ms } else { key.start_ms }

@@ -98,15 +98,21 @@ impl TaskStores {
     ) -> Result<(), StateError> {
         let Some(visible) = self.visible(store, times) else { return Ok(()) };
         let mut bounds = std::mem::take(&mut self.keys);
+        let all_at_hand = self.overlay.scans_all_of(store, visible.from);
         let mut result = Ok(());
         for bucket in visible.buckets(direction) {
             Layout::put_bounds(&mut bounds, bucket, key, visible.from, visible.to);
             let Some(range) = KeyRange::new(&(bounds.0.as_slice()..=bounds.1.as_slice())) else { continue };
-            let scanned = self.scan_range(store, &range, direction, &mut |stored, row| match visible.key(stored) {
+            let mut each = |stored: &[u8], row: Row<'_>| match visible.key(stored) {
                 // Keys that begin with this one lie in between.
                 Some(found) if found.key == key => f(found, row),
                 _ => ControlFlow::Continue(()),
-            });
+            };
+            let scanned = if all_at_hand {
+                Ok(self.scan_at_hand(store, &range, direction, &mut each))
+            } else {
+                self.scan_range(store, &range, direction, &mut each)
+            };
             match scanned {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => break,

@@ -146,6 +146,10 @@ impl<K: Data, V: Data, T: Data> Unmatched<K, V, T> {
             return Ok(());
         }
         let Progress { stream_time_ms, first_ms, .. } = self.progress.get();
+        if first_ms == i64::MAX {
+            self.progress.update(|progress| progress.earliest_ms = None);
+            return Ok(());
+        }
         let JoinWindows { before_ms, after_ms, grace_ms } = self.windows;
         // The last time that was looked at, the first that was left; whether records of this side and of the other were left.
         let (mut last, mut left_from, mut own_left, mut other_left) = (None, None, false, false);
