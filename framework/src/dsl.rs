@@ -55,10 +55,10 @@ pub use self::{
     grouped_table::GroupedTable,
     key::KeyOf,
     stores::{KeyValue, Queryable, Retained, Store, StoreBuilder, Stores},
-    stream::{Repartitioned, Split, Stream},
+    stream::{JoinedStream, Repartitioned, Split, Stream},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
-    windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
+    windows::{JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
 };
 
 /// Handles point into the graph of their topology.

@@ -9,6 +9,7 @@ mod coalesce;
 mod context;
 mod custom;
 mod dropped;
+mod duplicate_window_store;
 mod error;
 mod fixed_key;
 mod global_rows;
@@ -30,6 +31,7 @@ mod store_context;
 mod timed_rows;
 mod timed_store;
 mod transformer;
+mod unmatched_store;
 mod window_store;
 
 pub use self::{
@@ -37,6 +39,7 @@ pub use self::{
     context::Context,
     custom::{Origin, OutputId, Processor, ProcessorContext, ProcessorResult},
     dropped::{DropReason, Dropped},
+    duplicate_window_store::{DuplicateWindowRow, DuplicateWindowStore},
     error::{ProcessError, RecordPart, Stage, Target},
     fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord},
     global_rows::GlobalRows,
@@ -62,10 +65,12 @@ pub(crate) use self::{
     coalesce::{Coalesce, Coalesced, Coalescing, PassedOn, SharedWaiting},
     context::{Position, Tolerance},
     custom::{Punctuated, user_error},
+    duplicate_window_store::{Found, Pages, WindowValues, write_key},
     error::with_causes,
     fixed_key::FixedKey,
     global_store::{GlobalNode, GlobalUpdater},
     handlers::{Known, Verdict},
     punctuation::Schedules,
+    unmatched_store::{JoinSide, TakeFrom, UnmatchedEntry, UnmatchedStore, UnmatchedValues, Visit},
 };
 pub use crate::config::OnError;

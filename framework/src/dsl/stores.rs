@@ -8,7 +8,8 @@ use std::{any::Any, cell::RefCell, fmt, marker::PhantomData, sync::Arc, time::Du
 use super::windows::ms;
 use crate::{
     processor::{
-        KeyValueStore, LruMap, PlainKeyValueStore, PlainWindowStore, ProcessorStore, SessionStore, WindowStore,
+        DuplicateWindowStore, KeyValueStore, LruMap, PlainKeyValueStore, PlainWindowStore, ProcessorStore,
+        SessionStore, WindowStore,
     },
     serde::{Data, Format, Serdes},
     state::{Retention, StoreKind},
@@ -132,6 +133,17 @@ impl<K: Data, V: Data> StoreBuilder<PlainWindowStore<K, V>> {
     #[must_use]
     pub fn plain_window(name: &str, serdes: Serdes<K, V>, size: Duration) -> Self {
         Self::windows(name, StoreKind::Window, serdes, size)
+    }
+}
+
+impl<K: Data, V: Data> StoreBuilder<DuplicateWindowStore<K, V>> {
+    /// All values of each key and window, in the order in which they came, kept for so long after the latest start of any
+    /// (`retainDuplicates` of Kafka Streams).
+    #[must_use]
+    pub fn duplicate_windows(name: &str, serdes: Serdes<K, V>, retention: Duration) -> Self {
+        let (key, value) = serdes.formats();
+        let kind = StoreKind::DuplicateWindow(Retention::new(ms(retention)));
+        Self::new(name, kind, (Format::TimeWindowed(Box::new(key)), value), serdes)
     }
 }
 

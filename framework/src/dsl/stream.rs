@@ -3,6 +3,7 @@
 mod filter;
 mod flat_map_values;
 mod join_global;
+mod join_stream;
 mod join_table;
 mod key;
 mod map;
@@ -19,11 +20,11 @@ mod to_table;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
+pub use self::{join_stream::JoinedStream, repartition::Repartitioned, split::Split};
 pub(super) use self::{
     repartition::Placed,
     source::{source, source_factory, unreadable},
 };
-pub use self::{repartition::Repartitioned, split::Split};
 use crate::{
     processor::{Children, Node},
     serde::{Data, Serdes},

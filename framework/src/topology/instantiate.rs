@@ -22,6 +22,8 @@ pub(crate) struct Instantiation<'r> {
     cut: &'r Cut,
     /// Nodes with several parents that were made already: `Shared<K, V>` each.
     shared: HashMap<NodeId, Box<dyn Any>>,
+    /// What nodes that use the same store have in common.
+    common: HashMap<StoreId, Rc<dyn Any>>,
     /// Nodes that are called at times.
     punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
     /// Nodes in which updates wait.
@@ -40,6 +42,7 @@ impl<'r> Instantiation<'r> {
             resolved,
             cut,
             shared: HashMap::new(),
+            common: HashMap::new(),
             punctuated: Vec::new(),
             coalescing: Vec::new(),
             waiting: HashMap::new(),
@@ -169,6 +172,17 @@ impl<'r> Instantiation<'r> {
         let serdes = serdes.expect("handles of stores know the type of their rows").clone();
         let (id, name) = self.place_of(store);
         S::open(StorePlace { id, name, serdes, window_size_ms: *window_size_ms })
+    }
+
+    /// The store at this place among those that a node uses, and its name.
+    pub(crate) fn used_store(&self, node: NodeId, place: usize) -> (StoreId, Arc<str>) {
+        self.place_of(self.resolved.graph().node(node).uses[place])
+    }
+
+    /// What the nodes that use a store have in common: made by the first of them.
+    pub(crate) fn common<T: Default + 'static>(&mut self, store: StoreId) -> Rc<T> {
+        let common = self.common.entry(store).or_insert_with(|| Rc::new(T::default()));
+        Rc::clone(common).downcast().expect("the users of a store know what they have in common")
     }
 
     /// Adds a node that is called at times.

@@ -107,8 +107,11 @@ struct Entry {
     timestamp: Option<i64>,
 }
 
-/// The setting for how often closed windows are looked for.
-const EMIT_INTERVAL: &str = "__emit.interval.ms.kstreams.windowed.aggregation__";
+/// The settings for how often closed windows are looked for: of aggregations, of joins.
+const EMIT_INTERVALS: [&str; 2] = [
+    "__emit.interval.ms.kstreams.windowed.aggregation__",
+    "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__",
+];
 
 // === impl Vector ===
 
@@ -123,7 +126,8 @@ impl Vector {
     pub(crate) fn replay(&self, topology: &Topology) -> Result<(), String> {
         let driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
         let mut driver = driver.with_handlers(self.handlers());
-        if let Some(interval) = self.config.get(EMIT_INTERVAL).and_then(Value::as_u64) {
+        let mut intervals = EMIT_INTERVALS.iter().filter_map(|setting| self.config.get(*setting));
+        if let Some(interval) = intervals.next().and_then(Value::as_u64) {
             driver.set_emit_interval(Duration::from_millis(interval));
         }
         for (index, step) in self.inputs.iter().enumerate() {

@@ -4,10 +4,11 @@ use std::{any::TypeId, sync::Arc};
 
 use super::{
     DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, RepartitionDef, RepartitionIndex, Role, StoreDef,
-    StoreIndex, TableDef, TopicRef,
+    StoreIndex, StoreOwner, TableDef, TopicRef,
 };
 use crate::{
-    serde::Serdes,
+    serde::{Format, Serdes},
+    state::StoreKind,
     topology::{Factory, SourceOptions, TopologyError},
 };
 
@@ -46,6 +47,27 @@ impl Graph {
     pub(crate) fn add_store(&mut self, store: StoreDef) -> StoreIndex {
         self.stores.push(store);
         StoreIndex::new(self.stores.len() - 1)
+    }
+
+    /// Adds a store for a node; it is called like the node, with `suffix` behind.
+    pub(crate) fn add_store_of(
+        &mut self,
+        node: NodeId,
+        suffix: &'static str,
+        kind: StoreKind,
+        formats: (Format, Format),
+    ) -> StoreIndex {
+        self.add_store(StoreDef::new(StoreOwner::Node { node, suffix, formats }, kind, None))
+    }
+
+    /// Says which stores a node uses.
+    pub(crate) fn uses(&mut self, node: NodeId, stores: Vec<StoreIndex>) {
+        self.nodes[node.0].uses = stores;
+    }
+
+    /// Names a node; what follows it has names that begin with this.
+    pub(crate) fn name_node(&mut self, node: NodeId, name: Arc<str>) {
+        self.nodes[node.0].name = Some(name);
     }
 
     /// A store, to say more about it.
@@ -124,6 +146,7 @@ impl GraphNode {
             operator,
             label: None,
             named_after: parents.first().copied(),
+            name: None,
             parents,
             children: Vec::new(),
             reads: Vec::new(),
