@@ -70,6 +70,7 @@ pub(crate) use self::{
     fixed_key::FixedKey,
     global_store::{GlobalNode, GlobalUpdater},
     handlers::{Known, Verdict},
+    key_value_store::behind_prefix,
     punctuation::Schedules,
     unmatched_store::{JoinSide, TakeFrom, UnmatchedEntry, UnmatchedStore, UnmatchedValues, Visit},
 };

@@ -94,6 +94,11 @@ fn tables_joined_with_tables() {
 }
 
 #[test]
+fn tables_joined_by_a_foreign_key() {
+    replay("fk_join");
+}
+
+#[test]
 fn aggregations_within_time_windows() {
     replay("time_windows");
 }

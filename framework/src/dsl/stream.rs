@@ -23,6 +23,7 @@ use std::{cell::RefCell, fmt, sync::Arc};
 pub use self::{join_stream::JoinedStream, repartition::Repartitioned, split::Split};
 pub(super) use self::{
     repartition::Placed,
+    sink::Sink,
     source::{source, source_factory, unreadable},
 };
 use crate::{

@@ -3,6 +3,7 @@
 mod filter;
 mod group_by;
 mod join;
+mod join_on;
 mod lookup;
 mod map_values;
 mod materialized;

@@ -166,6 +166,15 @@ pub(crate) enum StoreOwner {
         /// The size of its windows in ms, when it has such.
         window_size_ms: i64,
     },
+    /// An operator uses it, beside the rows of its table.
+    Operator {
+        /// The node that it was made for; it has its name from there.
+        made_for: Option<NodeId>,
+        /// What its name ends with.
+        ending: &'static str,
+        /// The formats of its rows.
+        formats: (Format, Format),
+    },
 }
 
 /// A store.
@@ -187,6 +196,7 @@ pub(crate) struct StoreDef {
 /// A repartition topic.
 #[derive(Debug)]
 pub(crate) struct RepartitionDef {
+    pub(super) purpose: Purpose,
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
     /// How many partitions it has, when that was said.
@@ -197,6 +207,17 @@ pub(crate) struct RepartitionDef {
     pub(super) sink: NodeId,
     /// The node that reads from it.
     pub(super) source: NodeId,
+}
+
+/// What a repartition topic is for, which the end of its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Records go to where their keys belong.
+    Keys,
+    /// Rows go to those they refer to with a foreign key.
+    Subscriptions,
+    /// What is told to rows about those they refer to comes back.
+    Responses,
 }
 
 /// A global table or store.
@@ -247,6 +268,27 @@ impl TopicRef {
     }
 }
 
+// === impl Purpose ===
+
+impl Purpose {
+    /// What comes behind the name of the node that a topic was made for.
+    pub(super) const fn name_ending(self) -> &'static str {
+        match self {
+            Self::Keys => "",
+            Self::Subscriptions => "-subscription-registration",
+            Self::Responses => "-subscription-response",
+        }
+    }
+
+    /// What comes behind the name of a topic.
+    pub(super) const fn topic_ending(self) -> &'static str {
+        match self {
+            Self::Keys => "-repartition",
+            Self::Subscriptions | Self::Responses => "-topic",
+        }
+    }
+}
+
 // === impl StoreOwner ===
 
 impl fmt::Debug for StoreOwner {
@@ -255,6 +297,7 @@ impl fmt::Debug for StoreOwner {
             Self::Table(node) => f.debug_tuple("Table").field(node).finish(),
             Self::Node { node, suffix, .. } => f.debug_tuple("Node").field(node).field(suffix).finish(),
             Self::Processors { formats, .. } => f.debug_tuple("Processors").field(formats).finish(),
+            Self::Operator { made_for, ending, .. } => f.debug_tuple("Operator").field(made_for).field(ending).finish(),
         }
     }
 }

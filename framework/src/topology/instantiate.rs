@@ -156,7 +156,7 @@ impl<'r> Instantiation<'r> {
     }
 
     /// A store among those of the task, and its name.
-    fn place_of(&self, store: StoreIndex) -> (StoreId, Arc<str>) {
+    pub(crate) fn place_of(&self, store: StoreIndex) -> (StoreId, Arc<str>) {
         let position = self.cut.stores.iter().position(|of_cut| *of_cut == store);
         let id = StoreId::new(position.expect("a store and those who use it are in one sub-topology"));
         (id, Arc::clone(self.resolved.names().store(store)))
@@ -248,6 +248,14 @@ impl<'r> Instantiation<'r> {
         match &self.resolved.graph().node(sink).role {
             Role::Sink { topic } => self.topic(topic),
             other => unreachable!("only sinks ask for their topic, not {other:?}"),
+        }
+    }
+
+    /// The full name of the topic that a node's only child, a sink, writes to.
+    pub(crate) fn topic_of_sink_behind(&self, node: NodeId) -> Arc<str> {
+        match self.resolved.graph().node(node).children.as_slice() {
+            [sink] => self.sink_topic(*sink),
+            others => unreachable!("a node before a sink has only that one behind it, not {others:?}"),
         }
     }
 

@@ -193,7 +193,8 @@ impl Resolved {
         match topic {
             TopicRef::External(name) => Arc::clone(name),
             TopicRef::Repartition(index) => {
-                format!("{}-{}-repartition", self.application_id, self.names().repartition(*index)).into()
+                let ending = self.graph().repartitions[index.index()].purpose.topic_ending();
+                format!("{}-{}{ending}", self.application_id, self.names().repartition(*index)).into()
             }
         }
     }
@@ -205,7 +206,9 @@ impl Resolved {
             let name = Arc::clone(self.names().store(*index));
             let (key_format, value_format) = match &store.owner {
                 StoreOwner::Table(table) => self.graph().table(*table).formats.clone(),
-                StoreOwner::Processors { formats, .. } | StoreOwner::Node { formats, .. } => formats.clone(),
+                StoreOwner::Processors { formats, .. }
+                | StoreOwner::Node { formats, .. }
+                | StoreOwner::Operator { formats, .. } => formats.clone(),
             };
             StoreSpec {
                 changelog: store.logged.then(|| format!("{}-{name}-changelog", self.application_id).into()),

@@ -3,8 +3,8 @@
 use std::{any::TypeId, sync::Arc};
 
 use super::{
-    DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, RepartitionDef, RepartitionIndex, Role, StoreDef,
-    StoreIndex, StoreOwner, TableDef, TopicRef,
+    DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, Purpose, RepartitionDef, RepartitionIndex, Role,
+    StoreDef, StoreIndex, StoreOwner, TableDef, TopicRef,
 };
 use crate::{
     serde::{Format, Serdes},
@@ -70,6 +70,19 @@ impl Graph {
         self.nodes[node.0].name = Some(name);
     }
 
+    /// Adds a store for an operator. Its name is that of the node it was made for, and `ending`.
+    pub(crate) fn add_operator_store(&mut self, ending: &'static str, formats: (Format, Format)) -> StoreIndex {
+        let owner = StoreOwner::Operator { made_for: None, ending, formats };
+        self.add_store(StoreDef::new(owner, StoreKind::TimestampedKeyValue, None))
+    }
+
+    /// Says which node an operator's store was made for, which gives it its name.
+    pub(crate) fn store_made_for(&mut self, store: StoreIndex, node: NodeId) {
+        if let StoreOwner::Operator { made_for, .. } = &mut self.stores[store.0].owner {
+            made_for.get_or_insert(node);
+        }
+    }
+
     /// A store, to say more about it.
     pub(crate) fn store_mut(&mut self, store: StoreIndex) -> &mut StoreDef {
         &mut self.stores[store.0]
@@ -86,12 +99,26 @@ impl Graph {
         sink: Factory,
         source: Factory,
     ) -> (RepartitionIndex, NodeId) {
+        let (index, source) = self.add_repartition_for(Purpose::Keys, vec![parent], data, sink, source);
+        self.repartitions[index.0].name = name;
+        self.repartitions[index.0].partitions = partitions.map(|partitions| self.possible_partitions(partitions));
+        (index, source)
+    }
+
+    /// Adds a repartition topic for this purpose: `sink` writes to it what all parents give, `source` reads from it. Gives the source.
+    pub(crate) fn add_repartition_for(
+        &mut self,
+        purpose: Purpose,
+        parents: Vec<NodeId>,
+        data: DataType,
+        sink: Factory,
+        source: Factory,
+    ) -> (RepartitionIndex, NodeId) {
         let index = RepartitionIndex::new(self.repartitions.len());
-        let topic = TopicRef::Repartition(index);
-        let sink = self.add(GraphNode::sink(parent, topic.clone(), sink));
-        let source = self.add(GraphNode::source("repartition", vec![topic], data, source).named_after(parent));
-        let partitions = partitions.map(|partitions| self.possible_partitions(partitions));
-        self.repartitions.push(RepartitionDef { name, partitions, made_for: None, sink, source });
+        let (topic, named_after) = (TopicRef::Repartition(index), parents[0]);
+        let sink = self.add(GraphNode { parents, ..GraphNode::sink(named_after, topic.clone(), sink) });
+        let source = self.add(GraphNode::source("repartition", vec![topic], data, source).named_after(named_after));
+        self.repartitions.push(RepartitionDef { purpose, name: None, partitions: None, made_for: None, sink, source });
         (index, source)
     }
 
