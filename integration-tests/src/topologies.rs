@@ -8,6 +8,7 @@ mod duplicate_windows;
 mod emit_on_close;
 mod errors;
 mod fk_join;
+mod headers;
 mod processor;
 mod processor_stores;
 mod session_windows;
@@ -49,6 +50,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("cogroup", cogroup::ALL),
         ("duplicate_windows", duplicate_windows::ALL),
         ("errors", errors::ALL),
+        ("headers", headers::ALL),
         ("emit_on_close", emit_on_close::ALL),
         ("fk_join", fk_join::ALL),
         ("session_windows", session_windows::ALL),

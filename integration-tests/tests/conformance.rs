@@ -44,6 +44,11 @@ fn processors() {
 }
 
 #[test]
+fn headers_of_records() {
+    replay("headers");
+}
+
+#[test]
 fn processors_with_stores_and_outputs() {
     replay("processor_stores");
 }
