@@ -13,7 +13,7 @@ use clap::Args;
 use integration_tests::broker::{Broker, unique};
 use serde_json::Value;
 
-use super::load::Load;
+use super::load::{Load, connect, read_through};
 
 /// Measures all works, in turn with Kafka Streams.
 #[derive(Debug, Args)]
@@ -110,7 +110,7 @@ impl Compare {
                     let ours = self.ours(work, mode, &bootstrap, &folder.path().join("ours"))?;
                     cpu_by_mode.extend(ours["cpu_s_per_million"].as_f64());
                     let Some(peer) = &self.peer else { continue };
-                    let theirs = self.theirs(peer, work, mode, &folder.path().join("peer"))?;
+                    let theirs = self.theirs(peer, work, mode, &bootstrap, &folder.path().join("peer"))?;
                     compare(work.name, mode, &ours, &theirs, &mut ratios);
                 }
                 if let ([first, second], [cpu, other_cpu]) = (&self.modes[..], &cpu_by_mode[..]) {
@@ -173,6 +173,7 @@ impl Compare {
             if keep {
                 command.arg("--keep");
             }
+            read_through(&connect(bootstrap)?, work.topic)?;
             self.line(&mut command)
         };
         match work.name {
@@ -189,11 +190,12 @@ impl Compare {
     }
 
     /// The best of the peer's settings: least CPU.
-    fn theirs(&self, peer: &Path, work: &Work, mode: &str, state: &Path) -> anyhow::Result<Value> {
+    fn theirs(&self, peer: &Path, work: &Work, mode: &str, bootstrap: &str, state: &Path) -> anyhow::Result<Value> {
         let once = |extra: &[&str]| {
             let mut command = Command::new(peer.join("run"));
             command.env("LABEL", format!("{}-{mode}", work.name)).arg("once").args(work.peer);
             command.args(["--topic", work.topic, "--mode", mode]).args(extra).arg("--state-dir").arg(state);
+            read_through(&connect(bootstrap)?, work.topic)?;
             self.line(&mut command)
         };
         match work.name {
