@@ -32,6 +32,7 @@ mod consumed;
 mod fallible;
 mod global_table;
 mod grouped;
+mod grouped_table;
 mod key;
 mod stream;
 mod table;
@@ -48,8 +49,9 @@ pub use self::{
     fallible::UserError,
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
+    grouped_table::GroupedTable,
     key::KeyOf,
-    stream::{Store, Stores, Stream},
+    stream::{Repartitioned, Store, Stores, Stream},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},

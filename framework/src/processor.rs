@@ -5,6 +5,7 @@
 //! What nodes share (the task's stores, the output, the record's position, time) is the [`Context`].
 
 mod buffer_store;
+mod coalesce;
 mod context;
 mod custom;
 mod dropped;
@@ -36,7 +37,8 @@ pub use self::{
     timed_store::{TimedEntry, TimedStore},
 };
 pub(crate) use self::{
-    context::Tolerance,
+    coalesce::{Coalesce, Coalesced, Coalescing, PassedOn, SharedWaiting},
+    context::{Position, Tolerance},
     custom::{Punctuated, user_error},
     error::with_causes,
     handlers::{Known, Verdict},

@@ -14,6 +14,7 @@ mod stream_global_join;
 mod stream_table_join;
 mod suppress;
 mod table;
+mod table_group_by;
 mod table_table_join;
 mod text;
 mod time;
@@ -51,6 +52,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("stream_table_join", stream_table_join::ALL),
         ("suppress", suppress::ALL),
         ("table", table::ALL),
+        ("table_group_by", table_group_by::ALL),
         ("table_table_join", table_table_join::ALL),
         ("time", time::ALL),
         ("time_windows", time_windows::ALL),

@@ -59,6 +59,11 @@ fn tables() {
 }
 
 #[test]
+fn tables_grouped_by_new_keys() {
+    replay("table_group_by");
+}
+
+#[test]
 fn streams_joined_with_tables() {
     replay("stream_table_join");
 }

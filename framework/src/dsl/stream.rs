@@ -13,14 +13,18 @@ mod process;
 mod repartition;
 mod sink;
 mod source;
+mod to_table;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-pub use self::process::{Store, Stores};
+pub use self::{
+    process::{Store, Stores},
+    repartition::Repartitioned,
+};
 pub(super) use self::{
     process::{configure_changelog, make_queryable, store},
     repartition::Placed,
-    source::{source, unreadable},
+    source::{source, source_factory, unreadable},
 };
 use crate::{
     processor::{Children, Node},
