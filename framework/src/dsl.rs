@@ -51,10 +51,10 @@ pub use self::{
     grouped::Grouped,
     grouped_table::GroupedTable,
     key::KeyOf,
-    stream::{Repartitioned, Store, Stores, Stream},
+    stream::{DuplicateWindows, JoinedStream, Repartitioned, Store, Stores, Stream},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
-    windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
+    windows::{JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
 };
 
 /// Handles point into the graph of their topology.

@@ -9,6 +9,7 @@ mod coalesce;
 mod context;
 mod custom;
 mod dropped;
+mod duplicate_window_store;
 mod error;
 mod globals;
 mod handlers;
@@ -19,12 +20,14 @@ mod punctuation;
 mod record;
 mod store;
 mod timed_store;
+mod unmatched_store;
 
 pub use self::{
     buffer_store::BufferStore,
     context::Context,
     custom::{Origin, Processor, ProcessorContext, ProcessorResult},
     dropped::{DropReason, Dropped},
+    duplicate_window_store::{DuplicateWindowStore, WindowRow},
     error::{ProcessError, RecordPart, Stage, Target},
     globals::Globals,
     handlers::{Failure, Handler, Handlers},
@@ -40,8 +43,10 @@ pub(crate) use self::{
     coalesce::{Coalesce, Coalesced, Coalescing, PassedOn, SharedWaiting},
     context::{Position, Tolerance},
     custom::{Punctuated, user_error},
+    duplicate_window_store::{Found, Pages, WindowValues, write_key},
     error::with_causes,
     handlers::{Known, Verdict},
     punctuation::Schedules,
+    unmatched_store::{JoinSide, TakeFrom, UnmatchedEntry, UnmatchedStore, UnmatchedValues, Visit},
 };
 pub use crate::config::OnError;

@@ -69,6 +69,11 @@ fn streams_joined_with_tables() {
 }
 
 #[test]
+fn streams_joined_with_streams() {
+    replay("stream_stream_join");
+}
+
+#[test]
 fn streams_joined_with_global_tables() {
     replay("stream_global_join");
 }
@@ -101,6 +106,11 @@ fn results_of_windows_that_have_closed() {
 #[test]
 fn changes_that_wait() {
     replay("suppress");
+}
+
+#[test]
+fn stores_that_keep_all_values() {
+    replay("duplicate_windows");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Where a topology begins: its sources.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
-use super::{Consumed, GlobalTable, Store, Stream, Table, global_table, stream, table};
+use super::{Consumed, DuplicateWindows, GlobalTable, Store, Stream, Table, global_table, stream, table, windows::ms};
 use crate::{
     serde::{Data, Serdes},
+    state::Retention,
     topology::{
         Topology, TopologyError,
         graph::{Graph, TopicRef},
@@ -62,6 +63,17 @@ impl TopologyBuilder {
     /// A key-value store for processors ([`Stream::process`]), with a changelog `<application id>-<name>-changelog`.
     pub fn store<K: Data, V: Data>(&self, name: &str, serdes: Serdes<K, V>) -> Store<K, V> {
         stream::store(&self.graph, name, serdes)
+    }
+
+    /// A store for processors that keeps all values of each key and window, for so long (1 ms at the least) by the store's own time: the
+    /// latest start of a window. `Stores.windowStoreBuilder` with `retainDuplicates` of Kafka Streams.
+    pub fn duplicate_windows<K: Data, V: Data>(
+        &self,
+        name: &str,
+        serdes: Serdes<K, V>,
+        retention: Duration,
+    ) -> DuplicateWindows<K, V> {
+        stream::duplicate_windows(&self.graph, name, serdes, Retention::new(ms(retention).max(1)))
     }
 
     /// Sets settings of the changelog of a store of processors, as [`Materialized::changelog_config`](super::Materialized::changelog_config)

@@ -1,8 +1,10 @@
 //! Streams.
 
+mod duplicate_windows;
 mod filter;
 mod flat_map_values;
 mod join_global;
+mod join_stream;
 mod join_table;
 mod key;
 mod map;
@@ -17,7 +19,10 @@ mod to_table;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
+pub(super) use self::duplicate_windows::duplicate_windows;
 pub use self::{
+    duplicate_windows::DuplicateWindows,
+    join_stream::JoinedStream,
     process::{Store, Stores},
     repartition::Repartitioned,
 };

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     processor::{
-        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, KeyValueStore, Node, PassedOn, Punctuated,
-        Shared, SharedWaiting, Source, TimedStore, TimestampedStore,
+        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, DuplicateWindowStore, KeyValueStore, Node,
+        PassedOn, Punctuated, Shared, SharedWaiting, Source, TimedStore, TimestampedStore,
     },
     serde::{Data, Serde, Serdes, Windowed},
     state::StoreId,
@@ -22,6 +22,8 @@ pub(crate) struct Instantiation<'r> {
     cut: &'r Cut,
     /// Nodes with several parents that were made already: `Shared<K, V>` each.
     shared: HashMap<NodeId, Box<dyn Any>>,
+    /// What nodes that use the same store have in common.
+    common: HashMap<StoreId, Rc<dyn Any>>,
     /// Nodes that are called at times.
     punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
     /// Nodes in which updates wait.
@@ -40,6 +42,7 @@ impl<'r> Instantiation<'r> {
             resolved,
             cut,
             shared: HashMap::new(),
+            common: HashMap::new(),
             punctuated: Vec::new(),
             coalescing: Vec::new(),
             waiting: HashMap::new(),
@@ -161,13 +164,37 @@ impl<'r> Instantiation<'r> {
 
     /// Access to a store of processors.
     pub(crate) fn key_value_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> KeyValueStore<K, V> {
+        let (id, name) = self.place_of(store);
+        KeyValueStore::new(id, name, self.serdes_of(store))
+    }
+
+    /// Access to a store of processors that keeps all values.
+    pub(crate) fn duplicate_window_store<K: 'static, V: 'static>(
+        &self,
+        store: StoreIndex,
+    ) -> DuplicateWindowStore<K, V> {
+        let (id, name) = self.place_of(store);
+        DuplicateWindowStore::new(id, name, &self.serdes_of(store))
+    }
+
+    /// The serdes of a store of processors.
+    fn serdes_of<K: 'static, V: 'static>(&self, store: StoreIndex) -> Serdes<K, V> {
         let serdes = match &self.resolved.graph().stores[store.index()].owner {
             StoreOwner::Processors { serdes, .. } => serdes.downcast_ref::<Serdes<K, V>>(),
-            StoreOwner::Table(_) => None,
+            StoreOwner::Table(_) | StoreOwner::Node { .. } => None,
         };
-        let serdes = serdes.expect("handles of stores know the type of their rows").clone();
-        let (id, name) = self.place_of(store);
-        KeyValueStore::new(id, name, serdes)
+        serdes.expect("handles of stores know the type of their rows").clone()
+    }
+
+    /// The store at this place among those that a node uses, and its name.
+    pub(crate) fn used_store(&self, node: NodeId, place: usize) -> (StoreId, Arc<str>) {
+        self.place_of(self.resolved.graph().node(node).uses[place])
+    }
+
+    /// What the nodes that use a store have in common: made by the first of them.
+    pub(crate) fn common<T: Default + 'static>(&mut self, store: StoreId) -> Rc<T> {
+        let common = self.common.entry(store).or_insert_with(|| Rc::new(T::default()));
+        Rc::clone(common).downcast().expect("the users of a store know what they have in common")
     }
 
     /// Adds a node that is called at times.
