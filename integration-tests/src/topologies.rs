@@ -8,9 +8,11 @@ mod duplicate_windows;
 mod emit_on_close;
 mod errors;
 mod processor;
+mod processor_stores;
 mod session_windows;
 mod sliding_windows;
 mod stateless;
+mod stores;
 mod stream_global_join;
 mod stream_stream_join;
 mod stream_table_join;
@@ -50,7 +52,9 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("session_windows", session_windows::ALL),
         ("sliding_windows", sliding_windows::ALL),
         ("processor", processor::ALL),
+        ("processor_stores", processor_stores::ALL),
         ("stateless", stateless::ALL),
+        ("stores", stores::ALL),
         ("stream_global_join", stream_global_join::ALL),
         ("stream_stream_join", stream_stream_join::ALL),
         ("stream_table_join", stream_table_join::ALL),

@@ -44,6 +44,16 @@ fn processors() {
 }
 
 #[test]
+fn processors_with_stores_and_outputs() {
+    replay("processor_stores");
+}
+
+#[test]
+fn stores_of_processors() {
+    replay("stores");
+}
+
+#[test]
 fn records_that_fail() {
     replay("errors");
 }

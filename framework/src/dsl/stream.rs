@@ -1,6 +1,5 @@
 //! Streams.
 
-mod duplicate_windows;
 mod filter;
 mod flat_map_values;
 mod join_global;
@@ -9,25 +8,20 @@ mod join_table;
 mod key;
 mod map;
 mod map_values;
+mod merge;
 mod nulls;
 mod peek;
 mod process;
 mod repartition;
 mod sink;
 mod source;
+mod split;
 mod to_table;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-pub(super) use self::duplicate_windows::duplicate_windows;
-pub use self::{
-    duplicate_windows::DuplicateWindows,
-    join_stream::JoinedStream,
-    process::{Store, Stores},
-    repartition::Repartitioned,
-};
+pub use self::{join_stream::JoinedStream, repartition::Repartitioned, split::Split};
 pub(super) use self::{
-    process::{configure_changelog, make_queryable, store},
     repartition::Placed,
     source::{source, source_factory, unreadable},
 };

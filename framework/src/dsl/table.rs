@@ -9,6 +9,7 @@ mod materialized;
 mod source;
 mod suppress;
 mod to_stream;
+mod transform_values;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 

@@ -69,21 +69,29 @@ pub fn session_key(bytes: &[u8]) -> Option<(&[u8], i64, i64)> {
 pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
     match kind {
         StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => put_value_and_timestamp(out, row),
-        StoreKind::DuplicateWindow(_) | StoreKind::Session(_) | StoreKind::Buffer | StoreKind::List => {
-            out.extend_from_slice(row.value);
-        }
+        StoreKind::KeyValue
+        | StoreKind::Window(_)
+        | StoreKind::DuplicateWindow(_)
+        | StoreKind::Session(_)
+        | StoreKind::Buffer
+        | StoreKind::List
+        | StoreKind::LruMap(_) => out.extend_from_slice(row.value),
     }
 }
 
-/// Reads a row as stores of this kind keep it, or says what is wrong with it. Where the timestamp is not with the row it is 0 here:
-/// those of sessions, of windows with several values, of updates that wait, of lists.
+/// Reads a row as stores of this kind keep it, or says what is wrong with it. Where timestamps are not with the rows, they are
+/// 0 here.
 pub(super) fn row(kind: StoreKind, bytes: &[u8]) -> Result<Row<'_>, String> {
     match kind {
         StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => value_and_timestamp(bytes)
             .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len())),
-        StoreKind::DuplicateWindow(_) | StoreKind::Session(_) | StoreKind::Buffer | StoreKind::List => {
-            Ok(Row { value: bytes, timestamp_ms: 0 })
-        }
+        StoreKind::KeyValue
+        | StoreKind::Window(_)
+        | StoreKind::DuplicateWindow(_)
+        | StoreKind::Session(_)
+        | StoreKind::Buffer
+        | StoreKind::List
+        | StoreKind::LruMap(_) => Ok(Row { value: bytes, timestamp_ms: 0 }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stores of one task.
 
 mod timed;
+mod timed_keys;
 mod warming;
 
 use std::{
@@ -15,7 +16,7 @@ use super::{
     backend::{Backend, BackendRows, BackendWriter},
     buffer,
     dir::Occupied,
-    formats,
+    formats, lru_map,
     overlay::{Entry, Overlay},
     range::KeyRange,
     rocks::MemoryBudget,
@@ -243,6 +244,18 @@ impl TaskStores {
         rows.try_for_each(|(key, entry)| entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row)))
     }
 
+    /// About how many rows a store has, uncommitted writes left out: exact for stores in memory and for bounded maps.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn approximate_rows(&mut self, store: StoreId) -> Result<u64, StateError> {
+        match self.specs[store.index()].kind {
+            StoreKind::LruMap(_) => self.lru_entries(store),
+            StoreKind::Buffer => Ok(self.buffer_size(store)?.records),
+            _ => self.backend.approximate_rows(store),
+        }
+    }
+
     // --- the commit ---
 
     /// Memory of uncommitted writes, frozen ones included, in bytes.
@@ -276,11 +289,13 @@ impl TaskStores {
                 put(&mut writer, row, kind, store, key, entry.row());
             }
             let key = match kind {
-                StoreKind::TimestampedKeyValue | StoreKind::List => Some(key),
-                StoreKind::TimestampedWindow(_) | StoreKind::DuplicateWindow(_) | StoreKind::Session(_) => {
-                    Some(Layout::logged(key))
-                }
+                StoreKind::KeyValue | StoreKind::TimestampedKeyValue | StoreKind::List => Some(key),
+                StoreKind::Window(_)
+                | StoreKind::TimestampedWindow(_)
+                | StoreKind::DuplicateWindow(_)
+                | StoreKind::Session(_) => Some(Layout::logged(key)),
                 StoreKind::Buffer => buffer::logged(key),
+                StoreKind::LruMap(_) => lru_map::logged(key),
             };
             let Some(key) = key else { return Ok(()) };
             log(Dirty { store, key, value: entry.value(), timestamp_ms: entry.timestamp_ms() })
@@ -357,8 +372,10 @@ impl TaskStores {
     /// [`StateError::Database`]; nothing of the batch is applied then.
     pub fn restore(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
         let kind = self.specs[store.index()].kind;
-        if kind == StoreKind::Buffer {
-            return self.restore_as_writes(store, records, next_offset);
+        match kind {
+            StoreKind::Buffer => return self.restore_as_writes(store, records, next_offset, Self::restore_buffer),
+            StoreKind::LruMap(_) => return self.restore_as_writes(store, records, next_offset, Self::restore_lru_map),
+            _ => {}
         }
         let layout = Layout::of(kind);
         if let Some(layout) = layout {
@@ -402,8 +419,14 @@ impl TaskStores {
     }
 
     /// Restores a store whose rows are made of each other.
-    fn restore_as_writes(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
-        self.restore_buffer(store, records)?;
+    fn restore_as_writes(
+        &mut self,
+        store: StoreId,
+        records: &Batch,
+        next_offset: i64,
+        write: impl FnOnce(&mut Self, StoreId, &Batch) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        write(self, store, records)?;
         let Ok(()) = self.freeze(|_| Ok::<_, Infallible>(()));
         let changelog_offsets = [(store, next_offset)].into();
         let restored = self.commit(&CommitPoint { changelog_offsets, ..CommitPoint::default() });

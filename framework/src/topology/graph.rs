@@ -48,6 +48,8 @@ pub(crate) struct GraphNode {
     pub(super) role: Role,
     /// Its part of the name; see [`super::names`].
     pub(super) operator: &'static str,
+    /// What stands for it in names, when it was given a name of its own.
+    pub(super) label: Option<Arc<str>>,
     /// The node whose name its own begins with.
     pub(super) named_after: Option<NodeId>,
     /// Its name, when it was given one.
@@ -161,6 +163,8 @@ pub(crate) enum StoreOwner {
         formats: (Format, Format),
         /// `Serdes<K, V>` of its rows.
         serdes: Box<dyn Any + Send + Sync>,
+        /// The size of its windows in ms, when it has such.
+        window_size_ms: i64,
     },
 }
 
@@ -172,6 +176,10 @@ pub(crate) struct StoreDef {
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
     pub(super) queryable: bool,
+    /// Whether it lives on disk.
+    pub(super) persistent: bool,
+    /// Whether it has a changelog.
+    pub(super) logged: bool,
     /// Settings that its changelog is to have, by their Kafka names.
     pub(super) changelog_config: BTreeMap<String, String>,
 }
@@ -191,15 +199,20 @@ pub(crate) struct RepartitionDef {
     pub(super) source: NodeId,
 }
 
-/// A global table.
+/// A global table or store.
 pub(crate) struct GlobalDef {
     pub(crate) topic: Arc<str>,
     pub(crate) kind: StoreKind,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) queryable: bool,
+    /// Whether it lives on disk.
+    pub(crate) persistent: bool,
+    /// The formats of its rows.
     pub(crate) formats: (Format, Format),
-    /// Whether key and value can be read.
-    pub(crate) check: super::global::Check,
+    /// The formats of the records of its topic.
+    pub(crate) topic_formats: (Format, Format),
+    /// How records become rows.
+    pub(crate) upkeep: super::global::Upkeep,
 }
 
 // === impl NodeId, StoreIndex, RepartitionIndex, GlobalIndex ===
@@ -249,8 +262,19 @@ impl fmt::Debug for StoreOwner {
 // === impl StoreDef ===
 
 impl StoreDef {
-    pub(super) fn new(owner: StoreOwner, kind: StoreKind, name: Option<Arc<str>>) -> Self {
-        Self { owner, kind, name, queryable: false, changelog_config: BTreeMap::new() }
+    pub(crate) fn new(owner: StoreOwner, kind: StoreKind, name: Option<Arc<str>>) -> Self {
+        let changelog_config = BTreeMap::new();
+        Self { owner, kind, name, queryable: false, persistent: true, logged: true, changelog_config }
+    }
+
+    /// Keeps it in memory, not on disk.
+    pub(crate) fn in_memory(&mut self) {
+        self.persistent = false;
+    }
+
+    /// Leaves it without a changelog.
+    pub(crate) fn without_changelog(&mut self) {
+        self.logged = false;
     }
 
     /// Sets settings of its changelog.

@@ -48,10 +48,12 @@ impl InternalTopic {
     /// The changelog of a store.
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
-            StoreKind::TimestampedKeyValue | StoreKind::Buffer | StoreKind::List => {
-                Self::new(name, partitions, &[("cleanup.policy", "compact")])
-            }
-            StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
+            StoreKind::KeyValue
+            | StoreKind::TimestampedKeyValue
+            | StoreKind::Buffer
+            | StoreKind::List
+            | StoreKind::LruMap(_) => Self::new(name, partitions, &[("cleanup.policy", "compact")]),
+            StoreKind::Window(retention) | StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
                 Self::windows(name, partitions, COMPACT_AND_DELETE, retention)
             }
             StoreKind::DuplicateWindow(retention) => Self::windows(name, partitions, DELETE, retention),

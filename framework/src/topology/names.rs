@@ -61,6 +61,8 @@ impl Names {
         stores.iter().chain(&globals).try_for_each(|name| check("a store", name))?;
         repartitions.iter().try_for_each(|name| check("a repartition topic", name))?;
         topics(graph).into_iter().try_for_each(|name| check("a topic", name))?;
+        let mut labels = graph.nodes.iter().filter_map(|node| node.label.as_deref());
+        labels.try_for_each(|name| check("a branch or output", name))?;
         if let Some(store) = twice(stores.iter().chain(&globals)) {
             return Err(TopologyError::StoreNameTwice { store });
         }
@@ -119,7 +121,7 @@ fn paths(graph: &Graph) -> Vec<String> {
                 paths.push(path.to_owned());
                 continue;
             }
-            (None, Some(path), _) => format!("{path}/{}", node.operator),
+            (None, Some(path), _) => format!("{path}/{}", node.label.as_deref().unwrap_or(node.operator)),
             (None, None, topics) => {
                 let topics: Vec<_> = topics.iter().map(|topic| topic.external().unwrap_or_default()).collect();
                 match node.table {

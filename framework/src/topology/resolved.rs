@@ -169,11 +169,11 @@ impl Resolved {
         Ok(Processors::new(resolved.sources.clone(), sources, &mut instantiation))
     }
 
-    /// What turns the records of a global table's topic into rows; `None` behind the last global table.
+    /// What turns the records of a global table's or store's topic into rows; `None` behind the last of them.
     #[must_use]
     pub fn global_processor(&self, global: usize) -> Option<GlobalProcessor> {
-        let table = self.globals.get(global)?;
-        Some(GlobalProcessor::new(Arc::clone(&table.topic), self.graph().globals[global].check.clone()))
+        let name = Arc::clone(&self.globals.get(global)?.store.name);
+        Some(GlobalProcessor::new(StoreId::new(global), name, &self.graph().globals[global].upkeep))
     }
 
     pub(super) fn graph(&self) -> &Graph {
@@ -208,13 +208,13 @@ impl Resolved {
                 StoreOwner::Processors { formats, .. } | StoreOwner::Node { formats, .. } => formats.clone(),
             };
             StoreSpec {
-                changelog: Some(format!("{}-{name}-changelog", self.application_id).into()),
+                changelog: store.logged.then(|| format!("{}-{name}-changelog", self.application_id).into()),
                 name,
                 kind: store.kind,
                 key_format,
                 value_format,
                 queryable: store.queryable,
-                persistent: true,
+                persistent: store.persistent,
             }
         });
         let is_repartition = |topic: &&TopicRef| topic.external().is_none();
@@ -237,7 +237,7 @@ impl Resolved {
             key_format,
             value_format,
             queryable: global.queryable,
-            persistent: true,
+            persistent: global.persistent,
         };
         GlobalTable { topic: Arc::clone(&global.topic), store }
     }

@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeInclusive};
 
 use millpond::{
     Serdes,
-    dsl::TopologyBuilder,
+    dsl::{StoreBuilder, TopologyBuilder},
     processor::{DuplicateWindowStore, Processor, ProcessorContext, ProcessorResult, Record},
     state::Direction,
 };
@@ -24,18 +24,18 @@ const SIZE_MS: i64 = 50;
 struct Commands(DuplicateWindowStore<String, String>);
 
 fn commands(topology: &TopologyBuilder) {
-    let store = topology.duplicate_windows("w", Serdes::default(), ms(300));
+    let store = topology.add_store(StoreBuilder::duplicate_windows("w", Serdes::default(), ms(300)));
     topology.stream("in", nullable()).process(store, Commands).to("out");
 }
 
 // === impl Commands ===
 
 impl Commands {
-    fn answer(&mut self, ctx: &mut Context<'_>, command: &[&str], now_ms: i64) -> Result<String, Error> {
+    fn answer(&mut self, ctx: &mut Context<'_>, command: &[&str]) -> Result<String, Error> {
         Ok(match *command {
             ["put", _, "~", _] => "ok".to_owned(),
             ["put", key, value, start] => {
-                self.0.put(ctx, &key.to_owned(), start.parse()?, &value.to_owned(), now_ms)?;
+                self.0.put(ctx, &key.to_owned(), start.parse()?, &value.to_owned())?;
                 "ok".to_owned()
             }
             ["fetch", key, from, to] => self.fetch(ctx, key, from.parse()?..=to.parse()?, Direction::Forward)?,
@@ -84,7 +84,7 @@ impl Processor<Text, Text> for Commands {
     fn process(&mut self, ctx: &mut Context<'_>, record: Record<Text, Text>) -> ProcessorResult {
         let Some(command) = &record.value else { return Ok(()) };
         let words: Vec<_> = command.split(' ').collect();
-        let answer = self.answer(ctx, &words, record.timestamp_ms)?;
+        let answer = self.answer(ctx, &words)?;
         Ok(ctx.forward(record.with_value(Some(answer)))?)
     }
 }
