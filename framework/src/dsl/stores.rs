@@ -137,10 +137,13 @@ impl<K: Data, V: Data> StoreBuilder<PlainWindowStore<K, V>> {
 }
 
 impl<K: Data, V: Data> StoreBuilder<DuplicateWindowStore<K, V>> {
-    /// All values of each key and window, kept for so long (1 ms at the least) after the latest start of a window.
+    /// All values of each key and window, in the order in which they came, kept for so long after the latest start of any
+    /// (`retainDuplicates` of Kafka Streams).
     #[must_use]
     pub fn duplicate_windows(name: &str, serdes: Serdes<K, V>, retention: Duration) -> Self {
-        Self::new(name, StoreKind::DuplicateWindow(Retention::new(ms(retention))), serdes.formats(), serdes)
+        let (key, value) = serdes.formats();
+        let kind = StoreKind::DuplicateWindow(Retention::new(ms(retention)));
+        Self::new(name, kind, (Format::TimeWindowed(Box::new(key)), value), serdes)
     }
 }
 
@@ -229,7 +232,6 @@ impl<S: ProcessorStore> StoreBuilder<S> {
         let kind = match self.kind {
             StoreKind::Window(_) => StoreKind::Window(retention),
             StoreKind::TimestampedWindow(_) => StoreKind::TimestampedWindow(retention),
-            StoreKind::DuplicateWindow(_) => StoreKind::DuplicateWindow(retention),
             StoreKind::Session(_) => StoreKind::Session(retention),
             other => other,
         };
@@ -321,7 +323,6 @@ impl<K, V> KeyValue for KeyValueStore<K, V> {}
 impl<K, V> KeyValue for PlainKeyValueStore<K, V> {}
 impl<K, V> Retained for WindowStore<K, V> {}
 impl<K, V> Retained for PlainWindowStore<K, V> {}
-impl<K, V> Retained for DuplicateWindowStore<K, V> {}
 impl<K, V> Retained for SessionStore<K, V> {}
 
 // === impl Stores ===

@@ -156,9 +156,9 @@ impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
         key: &K,
         start_ms: i64,
         value: &V,
+        timestamp_ms: i64,
     ) -> Result<bool, ProcessError> {
         self.write_key(key)?;
-        let timestamp_ms = ctx.timestamp_ms();
         self.values.add(ctx, &self.key, start_ms, value, timestamp_ms)
     }
 
@@ -233,7 +233,8 @@ impl<K: 'static, V: 'static> ProcessorStore for DuplicateWindowStore<K, V> {
     type Key = K;
     type Value = V;
 
-    fn open(StorePlace { id, name, serdes, .. }: StorePlace<K, V>) -> Self {
+    fn open(place: StorePlace<K, V>) -> Self {
+        let StorePlace { id, name, serdes, .. } = place;
         let values = WindowValues::new(id, name, Arc::clone(serdes.value()));
         Self { values, key_serde: Arc::clone(serdes.key()), key: Vec::new() }
     }

@@ -232,18 +232,6 @@ impl TaskStores {
         Ok(flow)
     }
 
-    /// Walks the rows of a range that are at hand, when all of them are.
-    fn scan_at_hand(
-        &mut self,
-        store: StoreId,
-        range: &KeyRange<'_>,
-        direction: Direction,
-        f: &mut impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let mut rows = self.overlay.uncommitted(store, range, direction);
-        rows.try_for_each(|(key, entry)| entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row)))
-    }
-
     /// About how many rows a store has, uncommitted writes left out: exact for stores in memory and for bounded maps.
     ///
     /// # Errors
@@ -254,6 +242,18 @@ impl TaskStores {
             StoreKind::Buffer => Ok(self.buffer_size(store)?.records),
             _ => self.backend.approximate_rows(store),
         }
+    }
+
+    /// Walks the rows of a range that are at hand, when all of them are.
+    fn scan_at_hand(
+        &mut self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: &mut impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut rows = self.overlay.uncommitted(store, range, direction);
+        rows.try_for_each(|(key, entry)| entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row)))
     }
 
     // --- the commit ---

@@ -31,11 +31,11 @@ fn commands(topology: &TopologyBuilder) {
 // === impl Commands ===
 
 impl Commands {
-    fn answer(&mut self, ctx: &mut Context<'_>, command: &[&str]) -> Result<String, Error> {
+    fn answer(&mut self, ctx: &mut Context<'_>, command: &[&str], now_ms: i64) -> Result<String, Error> {
         Ok(match *command {
             ["put", _, "~", _] => "ok".to_owned(),
             ["put", key, value, start] => {
-                self.0.put(ctx, &key.to_owned(), start.parse()?, &value.to_owned())?;
+                self.0.put(ctx, &key.to_owned(), start.parse()?, &value.to_owned(), now_ms)?;
                 "ok".to_owned()
             }
             ["fetch", key, from, to] => self.fetch(ctx, key, from.parse()?..=to.parse()?, Direction::Forward)?,
@@ -84,7 +84,7 @@ impl Processor<Text, Text> for Commands {
     fn process(&mut self, ctx: &mut Context<'_>, record: Record<Text, Text>) -> ProcessorResult {
         let Some(command) = &record.value else { return Ok(()) };
         let words: Vec<_> = command.split(' ').collect();
-        let answer = self.answer(ctx, &words)?;
+        let answer = self.answer(ctx, &words, record.timestamp_ms)?;
         Ok(ctx.forward(record.with_value(Some(answer)))?)
     }
 }
