@@ -26,6 +26,8 @@ mod buffer_value;
 mod dir;
 mod error;
 pub mod formats;
+pub mod lists;
+mod lru_map;
 mod memory;
 mod overlay;
 mod point;

@@ -44,6 +44,21 @@ fn processors() {
 }
 
 #[test]
+fn headers_of_records() {
+    replay("headers");
+}
+
+#[test]
+fn processors_with_stores_and_outputs() {
+    replay("processor_stores");
+}
+
+#[test]
+fn stores_of_processors() {
+    replay("stores");
+}
+
+#[test]
 fn records_that_fail() {
     replay("errors");
 }
@@ -59,8 +74,18 @@ fn tables() {
 }
 
 #[test]
+fn tables_grouped_by_new_keys() {
+    replay("table_group_by");
+}
+
+#[test]
 fn streams_joined_with_tables() {
     replay("stream_table_join");
+}
+
+#[test]
+fn streams_joined_with_streams() {
+    replay("stream_stream_join");
 }
 
 #[test]
@@ -101,6 +126,11 @@ fn results_of_windows_that_have_closed() {
 #[test]
 fn changes_that_wait() {
     replay("suppress");
+}
+
+#[test]
+fn stores_that_keep_all_values() {
+    replay("duplicate_windows");
 }
 
 #[test]

@@ -3,25 +3,29 @@
 mod filter;
 mod flat_map_values;
 mod join_global;
+mod join_stream;
 mod join_table;
 mod key;
 mod map;
 mod map_values;
+mod merge;
 mod nulls;
 mod peek;
 mod process;
 mod repartition;
 mod sink;
 mod source;
+mod split;
+mod to_table;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-pub use self::process::{Store, Stores};
+pub use self::{join_stream::JoinedStream, repartition::Repartitioned, split::Split};
 pub(super) use self::{
-    process::{configure_changelog, make_queryable, store},
     repartition::Placed,
     sink::Sink,
-    source::{factory as source_factory, source, unreadable},
+    source::{source, source_factory, unreadable},
+    to_table::table_factory,
 };
 use crate::{
     processor::{Children, Node},

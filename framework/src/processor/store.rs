@@ -2,7 +2,7 @@
 
 use std::{any::type_name, fmt, sync::Arc};
 
-use super::{Context, ProcessError, Target};
+use super::{ProcessError, Target, store_context::HasStores};
 use crate::{
     serde::{Presence, Serde, SerdeError, Serdes},
     state::StoreId,
@@ -75,7 +75,7 @@ impl<K: 'static, V: 'static> TimestampedStore<K, V> {
     /// # Errors
     ///
     /// When the key cannot be serialized, the row cannot be deserialized, or the state fails.
-    pub fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn get(&mut self, ctx: &mut impl HasStores, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
         self.entry(key)?.read(ctx)
     }
 }
@@ -97,7 +97,7 @@ impl<V: 'static> StoreEntry<'_, V> {
     /// # Errors
     ///
     /// When the row cannot be deserialized or the state fails.
-    pub fn read(&self, ctx: &mut Context) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn read(&self, ctx: &mut impl HasStores) -> Result<Option<(V, i64)>, ProcessError> {
         let row = ctx.stores_mut().read(self.id, self.key, |row| {
             row.map(|row| Ok((self.serde.deserialize(Some(row.value))?, row.timestamp_ms))).transpose()
         })?;
@@ -109,7 +109,12 @@ impl<V: 'static> StoreEntry<'_, V> {
     /// # Errors
     ///
     /// When the value cannot be serialized.
-    pub fn write(&mut self, ctx: &mut Context, value: Option<&V>, timestamp_ms: i64) -> Result<(), ProcessError> {
+    pub fn write(
+        &mut self,
+        ctx: &mut impl HasStores,
+        value: Option<&V>,
+        timestamp_ms: i64,
+    ) -> Result<(), ProcessError> {
         self.buffer.clear();
         let presence = match value {
             Some(value) => self.serde.serialize(value, self.buffer).map_err(|source| failed(self.name, source))?,
@@ -120,7 +125,7 @@ impl<V: 'static> StoreEntry<'_, V> {
     }
 
     /// Replaces the row by a value that is serialized already; `None` deletes it.
-    pub fn write_bytes(&mut self, ctx: &mut Context, value: Option<&[u8]>, timestamp_ms: i64) {
+    pub fn write_bytes(&mut self, ctx: &mut impl HasStores, value: Option<&[u8]>, timestamp_ms: i64) {
         ctx.stores_mut().write(self.id, self.key, value, timestamp_ms);
     }
 }

@@ -59,6 +59,11 @@ impl Memory {
         (f(committed.stores[store.index()].get(key).map(|row| &**row)), committed.point.clone())
     }
 
+    /// How many rows a store has.
+    pub(super) fn rows(&self, store: StoreId) -> u64 {
+        self.read().stores[store.index()].len() as u64
+    }
+
     pub(super) fn point(&self) -> CommitPoint {
         self.read().point.clone()
     }

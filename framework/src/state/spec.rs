@@ -27,16 +27,28 @@ pub struct StoreSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreKind {
+    /// Latest value per key. On disk and logged: the plain value.
+    KeyValue,
     /// Latest value and its timestamp per key. On disk: [`formats::value_and_timestamp`](super::formats); logged: the
     /// plain value, under the timestamp.
     TimestampedKeyValue,
+    /// Latest value per key and start of a window, for as long as `retention` says. On disk and logged: the plain value.
+    Window(Retention),
     /// Latest value and its timestamp per key and start of a window, for as long as `retention` says. Rows are kept and logged
     /// as those of a [`StoreKind::TimestampedKeyValue`]; how their keys are logged is in [`formats`](super::formats).
     TimestampedWindow(Retention),
+    /// All values of each key and start of a window, in the order in which they came, for as long as `retention` says. On disk and logged: the
+    /// plain value, under the key of a window with a number.
+    DuplicateWindow(Retention),
     /// Latest value per key and bounds of a session, for as long as `retention` says. On disk and logged: the plain value.
     Session(Retention),
     /// Updates that wait, by key and in the order of time; see [`BufferValue`](super::BufferValue).
     Buffer,
+    /// Values per key, in the order in which they came: as one row, which is the list of them ([`lists`](super::lists)), on disk and logged.
+    List,
+    /// Latest value per key, of so many keys at most: when there is one more, the one goes that was used least recently. Logged: the
+    /// plain value.
+    LruMap(u32),
 }
 
 /// How long rows that belong to a time (the start of a window, the end of a session) are kept, and in which order.
@@ -62,19 +74,46 @@ impl StoreKind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::KeyValue => "key-value",
             Self::TimestampedKeyValue => "timestamped-key-value",
+            Self::Window(_) => "window",
             Self::TimestampedWindow(_) => "timestamped-window",
+            Self::DuplicateWindow(_) => "duplicate-window",
             Self::Session(_) => "session",
             Self::Buffer => "buffer",
+            Self::List => "list",
+            Self::LruMap(_) => "lru-map",
         }
+    }
+
+    /// Whether rows have the timestamps of the records they came from.
+    #[must_use]
+    pub const fn has_timestamps(self) -> bool {
+        matches!(self, Self::TimestampedKeyValue | Self::TimestampedWindow(_))
     }
 
     /// How long rows are kept; `None`: until they are deleted.
     #[must_use]
     pub const fn retention(self) -> Option<Retention> {
         match self {
-            Self::TimestampedKeyValue | Self::Buffer => None,
-            Self::TimestampedWindow(retention) | Self::Session(retention) => Some(retention),
+            Self::KeyValue | Self::TimestampedKeyValue | Self::Buffer | Self::List | Self::LruMap(_) => None,
+            Self::Window(retention)
+            | Self::TimestampedWindow(retention)
+            | Self::DuplicateWindow(retention)
+            | Self::Session(retention) => Some(retention),
+        }
+    }
+
+    /// Whether a key, with its window or session if there are such, tells one row, which is a value.
+    #[must_use]
+    pub const fn has_rows_by_key(self) -> bool {
+        match self {
+            Self::KeyValue
+            | Self::TimestampedKeyValue
+            | Self::Window(_)
+            | Self::TimestampedWindow(_)
+            | Self::Session(_) => true,
+            Self::DuplicateWindow(_) | Self::Buffer | Self::List | Self::LruMap(_) => false,
         }
     }
 

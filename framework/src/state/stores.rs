@@ -1,6 +1,7 @@
 //! The stores of one task.
 
 mod timed;
+mod timed_keys;
 mod warming;
 
 use std::{
@@ -15,7 +16,7 @@ use super::{
     backend::{Backend, BackendRows, BackendWriter},
     buffer,
     dir::Occupied,
-    formats,
+    formats, lru_map,
     overlay::{Entry, Overlay},
     range::KeyRange,
     rocks::MemoryBudget,
@@ -38,6 +39,7 @@ pub struct TaskStores {
     memory: MemoryBudget,
     committed: CommitPoint,
     times: StreamTimes,
+    discards: u64,
     warming: Warming,
     /// One row as the backend keeps it, and a key or the bounds of a range; reused.
     row: Vec<u8>,
@@ -110,7 +112,8 @@ impl TaskStores {
         let mut stores = Self {
             owner,
             overlay: Overlay::new(specs.iter().map(|spec| Layout::of(spec.kind))),
-            times: StreamTimes::new((0..specs.len()).map(|store| backend.stream_time(StoreId::new(store))).collect()),
+            times: StreamTimes::new(backend.progress()?),
+            discards: 0,
             frozen: None,
             memory: settings.memory.clone(),
             committed: backend.point(),
@@ -229,6 +232,30 @@ impl TaskStores {
         Ok(flow)
     }
 
+    /// About how many rows a store has, uncommitted writes left out: exact for stores in memory and for bounded maps.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn approximate_rows(&mut self, store: StoreId) -> Result<u64, StateError> {
+        match self.specs[store.index()].kind {
+            StoreKind::LruMap(_) => self.lru_entries(store),
+            StoreKind::Buffer => Ok(self.buffer_size(store)?.records),
+            _ => self.backend.approximate_rows(store),
+        }
+    }
+
+    /// Walks the rows of a range that are at hand, when all of them are.
+    fn scan_at_hand(
+        &mut self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: &mut impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut rows = self.overlay.uncommitted(store, range, direction);
+        rows.try_for_each(|(key, entry)| entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row)))
+    }
+
     // --- the commit ---
 
     /// Memory of uncommitted writes, frozen ones included, in bytes.
@@ -262,9 +289,13 @@ impl TaskStores {
                 put(&mut writer, row, kind, store, key, entry.row());
             }
             let key = match kind {
-                StoreKind::TimestampedKeyValue => Some(key),
-                StoreKind::TimestampedWindow(_) | StoreKind::Session(_) => Some(Layout::logged(key)),
+                StoreKind::KeyValue | StoreKind::TimestampedKeyValue | StoreKind::List => Some(key),
+                StoreKind::Window(_)
+                | StoreKind::TimestampedWindow(_)
+                | StoreKind::DuplicateWindow(_)
+                | StoreKind::Session(_) => Some(Layout::logged(key)),
                 StoreKind::Buffer => buffer::logged(key),
+                StoreKind::LruMap(_) => lru_map::logged(key),
             };
             let Some(key) = key else { return Ok(()) };
             log(Dirty { store, key, value: entry.value(), timestamp_ms: entry.timestamp_ms() })
@@ -295,8 +326,15 @@ impl TaskStores {
         Ok(())
     }
 
+    /// How often uncommitted writes were forgotten: whoever remembers something of them has to look anew then.
+    #[must_use]
+    pub fn discards(&self) -> u64 {
+        self.discards
+    }
+
     /// Forgets all uncommitted writes, frozen ones too.
     pub fn discard(&mut self) {
+        self.discards += 1;
         self.frozen = None;
         self.overlay.discard();
         self.times.discard();
@@ -334,13 +372,15 @@ impl TaskStores {
     /// [`StateError::Database`]; nothing of the batch is applied then.
     pub fn restore(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
         let kind = self.specs[store.index()].kind;
-        if kind == StoreKind::Buffer {
-            return self.restore_as_writes(store, records, next_offset);
+        match kind {
+            StoreKind::Buffer => return self.restore_as_writes(store, records, next_offset, Self::restore_buffer),
+            StoreKind::LruMap(_) => return self.restore_as_writes(store, records, next_offset, Self::restore_lru_map),
+            _ => {}
         }
         let layout = Layout::of(kind);
         if let Some(layout) = layout {
-            let times = records.iter().filter_map(|record| layout.time_of(record.key?));
-            times.for_each(|time| self.times.observe(store, time));
+            let keys = records.iter().filter_map(|record| record.key);
+            keys.for_each(|key| self.times.observe_logged(store, layout, key));
         }
         let mut rows = self.backend.rows(records.bytes());
         let mut writer = self.backend.writer(&mut rows);
@@ -379,8 +419,14 @@ impl TaskStores {
     }
 
     /// Restores a store whose rows are made of each other.
-    fn restore_as_writes(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
-        self.restore_buffer(store, records)?;
+    fn restore_as_writes(
+        &mut self,
+        store: StoreId,
+        records: &Batch,
+        next_offset: i64,
+        write: impl FnOnce(&mut Self, StoreId, &Batch) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        write(self, store, records)?;
         let Ok(()) = self.freeze(|_| Ok::<_, Infallible>(()));
         let changelog_offsets = [(store, next_offset)].into();
         let restored = self.commit(&CommitPoint { changelog_offsets, ..CommitPoint::default() });

@@ -1,6 +1,8 @@
 //! The state engine on its backends.
 
 mod crash;
+mod duplicates;
+mod every_kind;
 mod model;
 mod timed;
 

@@ -24,6 +24,12 @@ pub enum TopologyError {
         /// The name.
         name: String,
     },
+    /// A repartition topic is to have a number of partitions that no topic can have.
+    #[error("a repartition topic cannot have {partitions} partitions: say 1 or more, or nothing")]
+    RepartitionCount {
+        /// The number.
+        partitions: u32,
+    },
     /// A name that a topic cannot have.
     #[error(
         "`{name}` cannot name {what}: use up to {limit} letters, digits, `.`, `_` and `-` (a name that was generated is \
@@ -42,6 +48,26 @@ pub enum TopologyError {
         windows: String,
         /// Why it cannot be, and what can.
         reason: &'static str,
+    },
+    /// A store of processors that cannot be.
+    #[error("store `{store}`: {reason}")]
+    Store {
+        /// The store.
+        store: String,
+        /// Why it cannot be, and what can.
+        reason: &'static str,
+    },
+    /// Two branches of one split, or two outputs of one processor, have the same name.
+    #[error("two branches or outputs of one node are named `{name}`: give one of them another name")]
+    BranchTwice {
+        /// The name.
+        name: String,
+    },
+    /// Two global tables or stores are read from one topic.
+    #[error("two global tables or stores are read from topic `{topic}`: use one of them several times")]
+    GlobalTopicTwice {
+        /// The topic.
+        topic: String,
     },
     /// A topic is read in two ways that do not agree about its bytes.
     #[error(

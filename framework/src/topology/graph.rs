@@ -48,8 +48,12 @@ pub(crate) struct GraphNode {
     pub(super) role: Role,
     /// Its part of the name; see [`super::names`].
     pub(super) operator: &'static str,
+    /// What stands for it in names, when it was given a name of its own.
+    pub(super) label: Option<Arc<str>>,
     /// The node whose name its own begins with.
     pub(super) named_after: Option<NodeId>,
+    /// Its name, when it was given one.
+    pub(super) name: Option<Arc<str>>,
     pub(super) parents: Vec<NodeId>,
     pub(super) children: Vec<NodeId>,
     /// The tables whose rows it looks up.
@@ -119,6 +123,8 @@ pub(crate) struct TableDef {
     pub(super) serdes: Box<dyn Any + Send + Sync>,
     /// The formats of its rows.
     pub(super) formats: (Format, Format),
+    /// Whether its updates wait for the commit, of each row only the last one.
+    pub(super) coalesced: bool,
     /// When its keys are windows: how much later than their end they close, in ms.
     pub(super) closes_after_ms: Option<i64>,
 }
@@ -142,12 +148,23 @@ pub(crate) enum TableKind {
 pub(crate) enum StoreOwner {
     /// It keeps the rows of a table.
     Table(NodeId),
+    /// A node uses it, and maybe others.
+    Node {
+        /// The node whose name its own begins with.
+        node: NodeId,
+        /// What its name has behind that.
+        suffix: &'static str,
+        /// The formats of its rows.
+        formats: (Format, Format),
+    },
     /// Processors use it.
     Processors {
         /// The formats of its rows.
         formats: (Format, Format),
         /// `Serdes<K, V>` of its rows.
         serdes: Box<dyn Any + Send + Sync>,
+        /// The size of its windows in ms, when it has such.
+        window_size_ms: i64,
     },
     /// An operator uses it, beside the rows of its table.
     Operator {
@@ -168,6 +185,10 @@ pub(crate) struct StoreDef {
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
     pub(super) queryable: bool,
+    /// Whether it lives on disk.
+    pub(super) persistent: bool,
+    /// Whether it has a changelog.
+    pub(super) logged: bool,
     /// Settings that its changelog is to have, by their Kafka names.
     pub(super) changelog_config: BTreeMap<String, String>,
 }
@@ -178,6 +199,8 @@ pub(crate) struct RepartitionDef {
     pub(super) purpose: Purpose,
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
+    /// How many partitions it has, when that was said.
+    pub(super) partitions: Option<i32>,
     /// The node that it was made for; it has its name from there otherwise.
     pub(super) made_for: Option<NodeId>,
     /// The node that writes to it.
@@ -197,15 +220,20 @@ pub(crate) enum Purpose {
     Responses,
 }
 
-/// A global table.
+/// A global table or store.
 pub(crate) struct GlobalDef {
     pub(crate) topic: Arc<str>,
     pub(crate) kind: StoreKind,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) queryable: bool,
+    /// Whether it lives on disk.
+    pub(crate) persistent: bool,
+    /// The formats of its rows.
     pub(crate) formats: (Format, Format),
-    /// Whether key and value can be read.
-    pub(crate) check: super::global::Check,
+    /// The formats of the records of its topic.
+    pub(crate) topic_formats: (Format, Format),
+    /// How records become rows.
+    pub(crate) upkeep: super::global::Upkeep,
 }
 
 // === impl NodeId, StoreIndex, RepartitionIndex, GlobalIndex ===
@@ -267,6 +295,7 @@ impl fmt::Debug for StoreOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table(node) => f.debug_tuple("Table").field(node).finish(),
+            Self::Node { node, suffix, .. } => f.debug_tuple("Node").field(node).field(suffix).finish(),
             Self::Processors { formats, .. } => f.debug_tuple("Processors").field(formats).finish(),
             Self::Operator { made_for, ending, .. } => f.debug_tuple("Operator").field(made_for).field(ending).finish(),
         }
@@ -276,8 +305,19 @@ impl fmt::Debug for StoreOwner {
 // === impl StoreDef ===
 
 impl StoreDef {
-    pub(super) fn new(owner: StoreOwner, kind: StoreKind, name: Option<Arc<str>>) -> Self {
-        Self { owner, kind, name, queryable: false, changelog_config: BTreeMap::new() }
+    pub(crate) fn new(owner: StoreOwner, kind: StoreKind, name: Option<Arc<str>>) -> Self {
+        let changelog_config = BTreeMap::new();
+        Self { owner, kind, name, queryable: false, persistent: true, logged: true, changelog_config }
+    }
+
+    /// Keeps it in memory, not on disk.
+    pub(crate) fn in_memory(&mut self) {
+        self.persistent = false;
+    }
+
+    /// Leaves it without a changelog.
+    pub(crate) fn without_changelog(&mut self) {
+        self.logged = false;
     }
 
     /// Sets settings of its changelog.
@@ -286,9 +326,14 @@ impl StoreDef {
         self.changelog_config.extend(settings);
     }
 
+    /// Names it.
+    pub(crate) fn named(&mut self, name: Arc<str>) {
+        self.name = Some(name);
+    }
+
     /// Lets the REST interface read it; `false` when it has no rows to be read.
     pub(crate) fn queryable(&mut self) -> bool {
-        self.queryable = self.kind != StoreKind::Buffer;
+        self.queryable = self.kind.has_rows_by_key();
         self.queryable
     }
 }

@@ -8,8 +8,11 @@ use super::{
     graph::{GlobalIndex, NodeId, Role, StoreIndex, StoreOwner, TopicRef},
 };
 use crate::{
-    processor::{BufferStore, Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore},
-    serde::{Serde, Serdes, Windowed},
+    processor::{
+        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, GlobalRows, Node, PassedOn, ProcessorStore,
+        Punctuated, Shared, SharedWaiting, Source, StorePlace, TimedStore, TimestampedStore,
+    },
+    serde::{Data, Serde, Serdes, Windowed},
     state::StoreId,
 };
 
@@ -21,15 +24,33 @@ pub(crate) struct Instantiation<'r> {
     shared: HashMap<NodeId, Box<dyn Any>>,
     /// What nodes have in common: `Rc<RefCell<T>>` each, by the node that it began with.
     shared_states: HashMap<NodeId, Box<dyn Any>>,
+    /// What nodes that use the same store have in common.
+    common: HashMap<StoreId, Rc<dyn Any>>,
     /// Nodes that are called at times.
     punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
+    /// Nodes in which updates wait.
+    coalescing: Vec<(NodeId, Rc<RefCell<dyn Coalescing>>)>,
+    /// The updates that wait: `SharedWaiting<K, V>` each.
+    waiting: HashMap<NodeId, Box<dyn Any>>,
+    /// Whether rows are looked up as they were passed on; see [`Self::as_passed_on`].
+    as_passed_on: bool,
 }
 
 // === impl Instantiation ===
 
 impl<'r> Instantiation<'r> {
     pub(super) fn new(resolved: &'r Resolved, cut: &'r Cut) -> Self {
-        Self { resolved, cut, shared: HashMap::new(), shared_states: HashMap::new(), punctuated: Vec::new() }
+        Self {
+            resolved,
+            cut,
+            shared: HashMap::new(),
+            shared_states: HashMap::new(),
+            common: HashMap::new(),
+            punctuated: Vec::new(),
+            coalescing: Vec::new(),
+            waiting: HashMap::new(),
+            as_passed_on: false,
+        }
     }
 
     /// Makes a source.
@@ -42,6 +63,65 @@ impl<'r> Instantiation<'r> {
         let resolved = self.resolved;
         let children = &resolved.graph().node(id).children;
         Children::new(children.iter().map(|child| self.node(*child)).collect())
+    }
+
+    /// Makes the children of a node that gives the changes of a table. Where the table is coalesced, changes wait before them.
+    pub(crate) fn changes<K: Data, V: Data>(&mut self, id: NodeId) -> Children<K, Change<V>> {
+        let children = self.children(id);
+        if children.is_empty() || !self.coalesces(id) {
+            return children;
+        }
+        let (_, store) = self.store_of(id).expect("only tables that are kept are coalesced");
+        let serdes = self.serdes::<K, V>(id);
+        let sends_old = self.resolved.graph().table(id).sends_old;
+        let node = Coalesce::new(self.waiting(id), Arc::clone(serdes.key()), store, sends_old, children);
+        let node = Rc::new(RefCell::new(node));
+        let coalescing: Rc<RefCell<dyn Coalescing>> = node.clone();
+        self.coalescing.push((id, coalescing));
+        Children::new(vec![Box::new(Coalesced(node))])
+    }
+
+    /// The updates of a coalesced table that wait.
+    fn waiting<K: Data, V: Data>(&mut self, table: NodeId) -> SharedWaiting<K, V> {
+        let waiting = self.waiting.entry(table).or_insert_with(|| Box::new(SharedWaiting::<K, V>::default()));
+        let waiting: Option<&SharedWaiting<K, V>> = waiting.downcast_ref();
+        Rc::clone(waiting.expect("handles of tables know the type of their rows"))
+    }
+
+    /// Makes what looks up rows as they were passed on last, and not with updates that wait: for a join that makes changes of both
+    /// tables' changes, so that each of its changes begins where the one before has ended.
+    pub(crate) fn as_passed_on<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.as_passed_on, true);
+        let made = make(self);
+        self.as_passed_on = outer;
+        made
+    }
+
+    /// The rows of a table before the updates that wait, for who looks them up as they were passed on.
+    pub(crate) fn passed_on<K: Data, V: Data>(&mut self, table: NodeId) -> Option<PassedOn<K, V>> {
+        if !self.as_passed_on || !self.coalesces(table) {
+            return None;
+        }
+        let (_, store) = self.store_of(table)?;
+        let key_serde = Arc::clone(self.serdes::<K, V>(table).key());
+        Some(PassedOn::new(self.waiting(table), key_serde, store))
+    }
+
+    /// Whether the updates of a node's table wait for the commit.
+    pub(crate) fn coalesces(&self, node: NodeId) -> bool {
+        self.resolved.graph().coalesces(node, self.resolved.coalesces_all())
+    }
+
+    /// Adds what a node keeps of an interval, to be forgotten with it when that is taken back.
+    pub(crate) fn add_coalescing(&mut self, node: NodeId, coalescing: Rc<RefCell<dyn Coalescing>>) {
+        self.coalescing.push((node, coalescing));
+    }
+
+    /// Nodes in which updates wait, those upstream first.
+    pub(super) fn take_coalescing(&mut self) -> Vec<Rc<RefCell<dyn Coalescing>>> {
+        let mut coalescing = std::mem::take(&mut self.coalescing);
+        coalescing.sort_by_key(|(id, _)| *id);
+        coalescing.into_iter().map(|(_, node)| node).collect()
     }
 
     /// How the topics of a source are read; `None` for a source of the application's own topics.
@@ -91,14 +171,26 @@ impl<'r> Instantiation<'r> {
     }
 
     /// Access to a store of processors.
-    pub(crate) fn key_value_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> KeyValueStore<K, V> {
-        let serdes = match &self.resolved.graph().stores[store.index()].owner {
-            StoreOwner::Processors { serdes, .. } => serdes.downcast_ref::<Serdes<K, V>>(),
-            StoreOwner::Table(_) | StoreOwner::Operator { .. } => None,
+    pub(crate) fn processor_store<S: ProcessorStore>(&self, store: StoreIndex) -> S {
+        let StoreOwner::Processors { serdes, window_size_ms, .. } = &self.resolved.graph().stores[store.index()].owner
+        else {
+            unreachable!("handles of stores of processors point to such");
         };
+        let serdes = serdes.downcast_ref::<Serdes<S::Key, S::Value>>();
         let serdes = serdes.expect("handles of stores know the type of their rows").clone();
         let (id, name) = self.place_of(store);
-        KeyValueStore::new(id, name, serdes)
+        S::open(StorePlace { id, name, serdes, window_size_ms: *window_size_ms })
+    }
+
+    /// The store at this place among those that a node uses, and its name.
+    pub(crate) fn used_store(&self, node: NodeId, place: usize) -> (StoreId, Arc<str>) {
+        self.place_of(self.resolved.graph().node(node).uses[place])
+    }
+
+    /// What the nodes that use a store have in common: made by the first of them.
+    pub(crate) fn common<T: Default + 'static>(&mut self, store: StoreId) -> Rc<T> {
+        let common = self.common.entry(store).or_insert_with(|| Rc::new(T::default()));
+        Rc::clone(common).downcast().expect("the users of a store know what they have in common")
     }
 
     /// What a node has in common with others of the task that know of it. It is empty when the task begins.
@@ -138,7 +230,12 @@ impl<'r> Instantiation<'r> {
 
     /// Whether the changes of a table must carry old values.
     pub(crate) fn sends_old(&self, table: NodeId) -> bool {
-        self.resolved.graph().table(table).sends_old
+        self.resolved.graph().table(table).sends_old || self.coalesces(table)
+    }
+
+    /// Whether the old value of a new row is that of the initializer, as in Kafka Streams; with its record cache it is none there.
+    pub(crate) fn sends_initial(&self, table: NodeId) -> bool {
+        self.sends_old(table) && !self.coalesces(table)
     }
 
     /// Whether the table behind a node, its only child, must have old values in its changes.
@@ -151,9 +248,13 @@ impl<'r> Instantiation<'r> {
         self.resolved.graph().takes_null_keys_downstream(node)
     }
 
-    /// The store of a global table among those of [`Resolved::globals`].
-    pub(crate) fn global_store(&self, table: GlobalIndex) -> (StoreId, Arc<str>) {
-        (StoreId::new(table.index()), Arc::clone(self.resolved.names().global(table)))
+    /// Access to the rows of a global table or store, which is one of [`Resolved::globals`].
+    pub(crate) fn global_rows<K: 'static, V: 'static>(
+        &self,
+        table: GlobalIndex,
+        serdes: Serdes<K, V>,
+    ) -> GlobalRows<K, V> {
+        GlobalRows::new(StoreId::new(table.index()), Arc::clone(self.resolved.names().global(table)), serdes)
     }
 
     /// The full name of the topic that a sink writes to.

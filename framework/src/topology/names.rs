@@ -42,6 +42,7 @@ impl Names {
             .map(|store| match (&store.name, &store.owner) {
                 (Some(name), _) => Arc::clone(name),
                 (None, StoreOwner::Table(table)) => generated(&paths[table.index()]),
+                (None, StoreOwner::Node { node, suffix, .. }) => generated(&(paths[node.index()].clone() + suffix)),
                 (None, StoreOwner::Operator { made_for: Some(node), ending, .. }) => {
                     format!("{}{ending}", made_for(*node)).into()
                 }
@@ -74,6 +75,8 @@ impl Names {
         stores.iter().chain(&globals).try_for_each(|name| check("a store", name))?;
         repartitions.iter().try_for_each(|name| check("a repartition topic", name))?;
         topics(graph).into_iter().try_for_each(|name| check("a topic", name))?;
+        let mut labels = graph.nodes.iter().filter_map(|node| node.label.as_deref());
+        labels.try_for_each(|name| check("a branch or output", name))?;
         if let Some(store) = twice(stores.iter().chain(&globals)) {
             return Err(TopologyError::StoreNameTwice { store });
         }
@@ -122,7 +125,7 @@ fn paths(graph: &Graph) -> Vec<String> {
     for id in graph.node_ids() {
         let node = graph.node(id);
         let store = node.table.as_ref().and_then(|table| table.store);
-        let own_name = store.and_then(|store| graph.stores[store.index()].name.as_deref());
+        let own_name = store.and_then(|store| graph.stores[store.index()].name.as_deref()).or(node.name.as_deref());
         // Parents come first, so that their paths are known.
         let followed = node.named_after.map(|parent| paths[parent.index()].as_str());
         let path = match (own_name, followed, graph.source_topics(id)) {
@@ -132,7 +135,7 @@ fn paths(graph: &Graph) -> Vec<String> {
                 paths.push(path.to_owned());
                 continue;
             }
-            (None, Some(path), _) => format!("{path}/{}", node.operator),
+            (None, Some(path), _) => format!("{path}/{}", node.label.as_deref().unwrap_or(node.operator)),
             (None, None, topics) => {
                 let topics: Vec<_> = topics.iter().map(|topic| topic.external().unwrap_or_default()).collect();
                 match node.table {

@@ -19,6 +19,7 @@ pub struct Resolved {
     /// The global tables. Their stores are one engine's; each one's [`StoreId`] is its place here.
     pub globals: Vec<GlobalTable>,
     application_id: Arc<str>,
+    coalesces_all: bool,
     built: Arc<Built>,
 }
 
@@ -71,8 +72,13 @@ pub enum StoreLocation<'r> {
 
 impl Resolved {
     pub(super) fn new(built: Arc<Built>, application_id: &str) -> Self {
-        let mut resolved =
-            Self { sub_topologies: Vec::new(), globals: Vec::new(), application_id: application_id.into(), built };
+        let mut resolved = Self {
+            sub_topologies: Vec::new(),
+            globals: Vec::new(),
+            application_id: application_id.into(),
+            coalesces_all: false,
+            built,
+        };
         resolved.sub_topologies = (0..resolved.built.cuts.len()).map(|index| resolved.sub_topology(index)).collect();
         resolved.globals = (0..resolved.built.graph.globals.len()).map(|index| resolved.global(index)).collect();
         resolved
@@ -106,6 +112,17 @@ impl Resolved {
         });
         let names: BTreeSet<_> = names.chain(self.globals.iter().map(|global| Arc::clone(&global.topic))).collect();
         names.into_iter().collect()
+    }
+
+    /// Coalesces the updates of all tables that are read or aggregated, and kept: what
+    /// [`Materialized::coalesced`](crate::dsl::Materialized::coalesced) does for one.
+    #[must_use]
+    pub fn coalesce_all(self, coalesces_all: bool) -> Self {
+        Self { coalesces_all, ..self }
+    }
+
+    pub(super) fn coalesces_all(&self) -> bool {
+        self.coalesces_all
     }
 
     /// Where a store lives; `None` when there is none of this name.
@@ -152,11 +169,11 @@ impl Resolved {
         Ok(Processors::new(resolved.sources.clone(), sources, &mut instantiation))
     }
 
-    /// What turns the records of a global table's topic into rows; `None` behind the last global table.
+    /// What turns the records of a global table's or store's topic into rows; `None` behind the last of them.
     #[must_use]
     pub fn global_processor(&self, global: usize) -> Option<GlobalProcessor> {
-        let table = self.globals.get(global)?;
-        Some(GlobalProcessor::new(Arc::clone(&table.topic), self.graph().globals[global].check.clone()))
+        let name = Arc::clone(&self.globals.get(global)?.store.name);
+        Some(GlobalProcessor::new(StoreId::new(global), name, &self.graph().globals[global].upkeep))
     }
 
     pub(super) fn graph(&self) -> &Graph {
@@ -189,16 +206,18 @@ impl Resolved {
             let name = Arc::clone(self.names().store(*index));
             let (key_format, value_format) = match &store.owner {
                 StoreOwner::Table(table) => self.graph().table(*table).formats.clone(),
-                StoreOwner::Processors { formats, .. } | StoreOwner::Operator { formats, .. } => formats.clone(),
+                StoreOwner::Processors { formats, .. }
+                | StoreOwner::Node { formats, .. }
+                | StoreOwner::Operator { formats, .. } => formats.clone(),
             };
             StoreSpec {
-                changelog: Some(format!("{}-{name}-changelog", self.application_id).into()),
+                changelog: store.logged.then(|| format!("{}-{name}-changelog", self.application_id).into()),
                 name,
                 kind: store.kind,
                 key_format,
                 value_format,
                 queryable: store.queryable,
-                persistent: true,
+                persistent: store.persistent,
             }
         });
         let is_repartition = |topic: &&TopicRef| topic.external().is_none();
@@ -221,7 +240,7 @@ impl Resolved {
             key_format,
             value_format,
             queryable: global.queryable,
-            persistent: true,
+            persistent: global.persistent,
         };
         GlobalTable { topic: Arc::clone(&global.topic), store }
     }

@@ -10,6 +10,7 @@ pub(super) const ALL: Cases = &[
     ("fk_join_left", |topology| left(topology).to_stream().to("out")),
     ("fk_join_left_key_and_value_extractor", left_by_key_and_value),
     ("fk_join_self", managers),
+    ("fk_join_then_group", then_group),
 ];
 
 /// The text before the separator.
@@ -50,4 +51,14 @@ fn managers(topology: &TopologyBuilder) {
     let employees = topology.table("in", plain()).materialized("t");
     let joined = employees.left_join_on(&employees, foreign_key, |_, l, r| text::plus(Some(l), r));
     joined.materialized("j").to_stream().to("out");
+}
+
+fn then_group(topology: &TopologyBuilder) {
+    let joined = left(topology);
+    joined.to_stream().to("joined");
+    let right_of = |_: &String, value: &String| {
+        let right = value.split_once('+').map_or("", |(_, right)| right);
+        (right.to_owned(), value.clone())
+    };
+    joined.group_by(right_of).count().materialized("n").to_stream().to("out");
 }

@@ -62,7 +62,7 @@ impl<K: Data, V: Data> Table<'_, K, V> {
             condition: of_node.clone(),
             store: task.store(id),
             sends_old: task.sends_old(id),
-            children: task.children(id),
+            children: task.changes(id),
         });
         let table = TableDef::new(TableKind::Derived, vec![self.node], self.serdes.clone());
         let node = self.graph.borrow_mut().add(GraphNode::operator(operator, vec![self.node], factory).table(table));

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use self::{
     answer::{Answer, AnswerSink, Update},
     references::References,
-    resolve::{Resolve, Results},
+    resolve::Resolve,
     subscribe::{Kind, Subscribe},
     subscriptions::{Register, Subscriptions},
     unanswered::Unanswered,
@@ -32,7 +32,7 @@ use super::Table;
 use crate::{
     dsl::{
         OTHER_TOPOLOGY,
-        stream::{Sink, source_factory},
+        stream::{Sink, source_factory, table_factory},
     },
     processor::Change,
     serde::{Data, Format, Nullable, Serdes},
@@ -176,8 +176,9 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
             move |topic| References::new(Arc::clone(&foreign_key), serdes.clone(), Arc::clone(&key_serde), topic);
         let references_of_rows = references.clone();
         let factory = Factory::node::<K, Change<V>, _>(move |task, id| {
-            let references = references(task.topic_of_sink_behind(id));
-            Subscribe::new(kind, references, task.shared_state::<Unanswered>(id), task.children(id))
+            let unanswered = task.shared_state::<Unanswered>(id);
+            task.add_coalescing(id, unanswered.clone());
+            Subscribe::new(kind, references(task.topic_of_sink_behind(id)), unanswered, task.children(id))
         });
         let subscribe = graph.add(GraphNode::operator(operators.subscribe, vec![self.node], factory));
         let subscriptions: Serdes<Option<L>, Subscription> =
@@ -201,7 +202,8 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
         let register = graph.add(register.uses(vec![store]));
         let row_serde = Arc::clone(right.value());
         let factory = Factory::node::<Option<L>, Subscription, _>(move |task, id| {
-            Answer::new(right_rows(task), Arc::clone(&row_serde), task.topic_of_sink_behind(id), task.children(id))
+            let rows = task.as_passed_on(|task| right_rows(task));
+            Answer::new(rows, Arc::clone(&row_serde), task.topic_of_sink_behind(id), task.children(id))
         });
         let answer = GraphNode::operator(operators.answer, vec![register], factory).named_after(self.node);
         let answer = graph.add(answer.reads(other.node));
@@ -225,7 +227,7 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
             let topic = task.topic_of_sink_behind(subscribe);
             Resolve {
                 kind,
-                rows: left_rows(task),
+                rows: task.as_passed_on(|task| left_rows(task)),
                 references: references_of_rows(Arc::clone(&topic)),
                 unanswered: task.shared_state(subscribe),
                 sink: Sink::new(topic, subscriptions.clone()),
@@ -238,8 +240,8 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
         let serdes = self.serdes.values();
         // Its rows cannot be made of others: it is kept like a table that is read from a topic, where someone needs it.
         let table = TableDef::new(TableKind::Source, Vec::new(), serdes.clone());
-        let factory = Factory::node::<K, Option<W>, _>(|task, id| Results::<K, W>::new(task, id));
-        let results = GraphNode::operator(operators.results, vec![resolve], factory).named_after(self.node);
+        let results =
+            GraphNode::operator(operators.results, vec![resolve], table_factory::<K, W>()).named_after(self.node);
         let results = graph.add(results.table(table));
         graph.repartition_made_for(registration, results);
         graph.repartition_made_for(response, results);

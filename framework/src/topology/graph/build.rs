@@ -25,25 +25,55 @@ impl Graph {
         id
     }
 
+    /// Adds a branch or output of this name behind its parent.
+    pub(crate) fn add_output(&mut self, node: GraphNode, name: &str) -> NodeId {
+        let mut siblings = node.parents.iter().flat_map(|parent| &self.nodes[parent.0].children);
+        if siblings.any(|sibling| self.nodes[sibling.0].label.as_deref() == Some(name)) {
+            self.refuse(TopologyError::BranchTwice { name: name.to_owned() });
+        }
+        self.add(GraphNode { label: Some(name.into()), ..node })
+    }
+
     /// Adds a global table.
     pub(crate) fn add_global(&mut self, global: GlobalDef) -> GlobalIndex {
+        if self.globals.iter().any(|other| other.topic == global.topic) {
+            self.refuse(TopologyError::GlobalTopicTwice { topic: global.topic.to_string() });
+        }
         self.globals.push(global);
         GlobalIndex::new(self.globals.len() - 1)
     }
 
     /// Adds a store for processors.
-    pub(crate) fn add_store<K: 'static, V: 'static>(&mut self, name: Arc<str>, serdes: Serdes<K, V>) -> StoreIndex {
-        let owner = StoreOwner::Processors { formats: serdes.formats(), serdes: Box::new(serdes) };
-        let (kind, name) = (StoreKind::TimestampedKeyValue, Some(name));
-        self.stores.push(StoreDef::new(owner, kind, name));
+    pub(crate) fn add_store(&mut self, store: StoreDef) -> StoreIndex {
+        self.stores.push(store);
         StoreIndex::new(self.stores.len() - 1)
+    }
+
+    /// Adds a store for a node; it is called like the node, with `suffix` behind.
+    pub(crate) fn add_store_of(
+        &mut self,
+        node: NodeId,
+        suffix: &'static str,
+        kind: StoreKind,
+        formats: (Format, Format),
+    ) -> StoreIndex {
+        self.add_store(StoreDef::new(StoreOwner::Node { node, suffix, formats }, kind, None))
+    }
+
+    /// Says which stores a node uses.
+    pub(crate) fn uses(&mut self, node: NodeId, stores: Vec<StoreIndex>) {
+        self.nodes[node.0].uses = stores;
+    }
+
+    /// Names a node; what follows it has names that begin with this.
+    pub(crate) fn name_node(&mut self, node: NodeId, name: Arc<str>) {
+        self.nodes[node.0].name = Some(name);
     }
 
     /// Adds a store for an operator. Its name is that of the node it was made for, and `ending`.
     pub(crate) fn add_operator_store(&mut self, ending: &'static str, formats: (Format, Format)) -> StoreIndex {
         let owner = StoreOwner::Operator { made_for: None, ending, formats };
-        self.stores.push(StoreDef::new(owner, StoreKind::TimestampedKeyValue, None));
-        StoreIndex::new(self.stores.len() - 1)
+        self.add_store(StoreDef::new(owner, StoreKind::TimestampedKeyValue, None))
     }
 
     /// Says which node an operator's store was made for, which gives it its name.
@@ -53,15 +83,17 @@ impl Graph {
         }
     }
 
-    /// Lets the REST interface read a store.
+    /// A store, to say more about it.
     pub(crate) fn store_mut(&mut self, store: StoreIndex) -> &mut StoreDef {
         &mut self.stores[store.0]
     }
 
-    /// Adds a repartition topic: `sink` writes to it, `source` reads from it. Gives the source.
+    /// Adds a repartition topic: `sink` writes to it, `source` reads from it. Gives the source. Without `partitions` it has as many as
+    /// what it is joined with, or as the largest topic behind it.
     pub(crate) fn add_repartition(
         &mut self,
         name: Option<Arc<str>>,
+        partitions: Option<u32>,
         parent: NodeId,
         data: DataType,
         sink: Factory,
@@ -69,6 +101,7 @@ impl Graph {
     ) -> (RepartitionIndex, NodeId) {
         let (index, source) = self.add_repartition_for(Purpose::Keys, vec![parent], data, sink, source);
         self.repartitions[index.0].name = name;
+        self.repartitions[index.0].partitions = partitions.map(|partitions| self.possible_partitions(partitions));
         (index, source)
     }
 
@@ -85,8 +118,16 @@ impl Graph {
         let (topic, named_after) = (TopicRef::Repartition(index), parents[0]);
         let sink = self.add(GraphNode { parents, ..GraphNode::sink(named_after, topic.clone(), sink) });
         let source = self.add(GraphNode::source("repartition", vec![topic], data, source).named_after(named_after));
-        self.repartitions.push(RepartitionDef { purpose, name: None, made_for: None, sink, source });
+        self.repartitions.push(RepartitionDef { purpose, name: None, partitions: None, made_for: None, sink, source });
         (index, source)
+    }
+
+    /// A number of partitions as Kafka counts them; others are refused.
+    fn possible_partitions(&mut self, partitions: u32) -> i32 {
+        i32::try_from(partitions).ok().filter(|partitions| *partitions > 0).unwrap_or_else(|| {
+            self.refuse(TopologyError::RepartitionCount { partitions });
+            1
+        })
     }
 
     /// Says which node a repartition topic was made for. The first one gives it its name.
@@ -130,7 +171,9 @@ impl GraphNode {
         Self {
             role: Role::Operator,
             operator,
+            label: None,
             named_after: parents.first().copied(),
+            name: None,
             parents,
             children: Vec::new(),
             reads: Vec::new(),
@@ -172,6 +215,12 @@ impl GraphNode {
     /// It looks up rows of this global table.
     pub(crate) fn reads_global(mut self, table: GlobalIndex) -> Self {
         self.reads_globals.push(table);
+        self
+    }
+
+    /// It looks up rows of these global tables and stores.
+    pub(crate) fn reads_globals(mut self, globals: Vec<GlobalIndex>) -> Self {
+        self.reads_globals.extend(globals);
         self
     }
 

@@ -10,9 +10,8 @@ use super::{
 };
 use crate::{
     dsl::{stream::Sink, table::Lookup},
-    processor::{Change, Children, Context, DropReason, Node, ProcessError, Record, TimestampedStore},
-    serde::{Data, is_null},
-    topology::{Instantiation, graph::NodeId},
+    processor::{Children, Context, DropReason, Node, ProcessError, Record},
+    serde::Data,
 };
 
 /// Joins answers with the left rows they were made for.
@@ -26,13 +25,6 @@ pub(super) struct Resolve<K, V, L, W, E, F> {
     /// Gives no row where the join has none.
     pub(super) joiner: Arc<F>,
     pub(super) children: Children<K, Option<W>>,
-}
-
-/// The table of the results, kept if someone needs it.
-pub(super) struct Results<K, W> {
-    store: Option<TimestampedStore<K, W>>,
-    sends_old: bool,
-    children: Children<K, Change<W>>,
 }
 
 // === impl Resolve ===
@@ -53,16 +45,17 @@ where
         primary_key: &[u8],
         row: Option<(V, i64)>,
     ) -> Result<(), ProcessError> {
-        if self.unanswered.borrow().will_be_answered(primary_key) {
+        if self.unanswered.borrow().is_awaited(primary_key) {
             return Ok(());
         }
         let foreign_key = self.references.foreign_key(&record.key, row.as_ref().map(|(row, _)| row));
-        let (Some((row, row_ms)), Some(foreign_key)) = (row, foreign_key) else {
+        let timestamp_ms = row.as_ref().map_or(record.timestamp_ms, |(_, row_ms)| record.timestamp_ms.max(*row_ms));
+        let (Some((row, _)), Some(foreign_key)) = (row, foreign_key) else {
             return self.children.forward(ctx, record.with_value(None));
         };
         let value = self.references.subscription(ctx, &record.key, Some(&row))?;
         self.unanswered.borrow_mut().asked(primary_key, true);
-        self.sink.push(ctx, Record { key: Some(foreign_key), value, timestamp_ms: row_ms, headers: record.headers })
+        self.sink.push(ctx, Record { key: Some(foreign_key), value, timestamp_ms, headers: record.headers })
     }
 }
 
@@ -97,30 +90,5 @@ where
         }
         let value = row.and_then(|(row, _)| (self.joiner)(&key, &row, response.row.as_ref()));
         self.children.forward(ctx, Record { key, value, timestamp_ms, headers })
-    }
-}
-
-// === impl Results ===
-
-impl<K: Data, W: Data> Results<K, W> {
-    pub(super) fn new(task: &mut Instantiation<'_>, id: NodeId) -> Self {
-        Self { store: task.store(id), sends_old: task.sends_old(id), children: task.children(id) }
-    }
-}
-
-impl<K: Data, W: Data> Node<K, Option<W>> for Results<K, W> {
-    fn push(&mut self, ctx: &mut Context, record: Record<K, Option<W>>) -> Result<(), ProcessError> {
-        let Record { key, value, timestamp_ms, headers } = record;
-        let new = value.filter(|value| !is_null(value));
-        let old = match &mut self.store {
-            Some(store) => {
-                let mut row = store.entry(&key)?;
-                let old = if self.sends_old { row.read(ctx)?.map(|(old, _)| old) } else { None };
-                row.write(ctx, new.as_ref(), timestamp_ms)?;
-                old
-            }
-            None => None,
-        };
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
     }
 }

@@ -9,10 +9,16 @@
 
 use std::collections::HashSet;
 
+use crate::processor::{Coalescing, Context, ProcessError};
+
 /// The left rows whose last subscription is bound to be answered and is not yet, by their serialized keys. It is not kept over
 /// restarts, and may forget: then some are asked for once more than needed.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered(HashSet<Vec<u8>>);
+pub(super) struct Unanswered {
+    primary_keys: HashSet<Box<[u8]>>,
+    /// Bytes of the keys.
+    bytes: usize,
+}
 
 /// How many rows are remembered: far more than can be asked for between two commits without falling behind.
 const MOST: usize = 10_000;
@@ -21,24 +27,42 @@ const MOST: usize = 10_000;
 
 impl Unanswered {
     /// The last subscription of a row was sent; whether it is bound to be answered.
-    pub(super) fn asked(&mut self, primary_key: &[u8], answered: bool) {
-        if !answered {
-            self.0.remove(primary_key);
-        } else if !self.0.contains(primary_key) {
-            if self.0.len() >= MOST {
-                self.0.clear();
+    pub(super) fn asked(&mut self, primary_key: &[u8], bound: bool) {
+        if !bound {
+            self.answered(primary_key);
+        } else if !self.is_awaited(primary_key) {
+            if self.primary_keys.len() >= MOST {
+                self.discard();
             }
-            self.0.insert(primary_key.to_vec());
+            self.bytes += primary_key.len();
+            self.primary_keys.insert(primary_key.into());
         }
     }
 
     /// An answer to the last subscription of a row has come.
     pub(super) fn answered(&mut self, primary_key: &[u8]) {
-        self.0.remove(primary_key);
+        if self.primary_keys.remove(primary_key) {
+            self.bytes -= primary_key.len();
+        }
     }
 
-    /// Whether the last subscription of a row will be answered.
-    pub(super) fn will_be_answered(&self, primary_key: &[u8]) -> bool {
-        self.0.contains(primary_key)
+    /// Whether an answer to the last subscription of a row is on its way.
+    pub(super) fn is_awaited(&self, primary_key: &[u8]) -> bool {
+        self.primary_keys.contains(primary_key)
+    }
+}
+
+/// Nothing waits in it, but what was asked for in an interval that is taken back was not.
+impl Coalescing for Unanswered {
+    fn flush(&mut self, _: &mut Context) -> Result<(), ProcessError> {
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        *self = Self::default();
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes + self.primary_keys.len() * size_of::<Box<[u8]>>()
     }
 }
