@@ -5,9 +5,9 @@ use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, syn
 use super::{Collector, DriverError, TestRecord};
 use crate::{
     config::Timestamps,
-    log::{RecordRef, TopicPartition},
+    log::{Headers, RecordRef, TopicPartition},
     processor::{Context, Globals, Handlers, Known, Output, PunctuationKind, Tolerance},
-    state::{CommitPoint, StateError, StateSettings, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, Dirty, StateError, StateSettings, StoreId, TaskId, TaskStores},
     topology::{Processed, Processors, Resolved, SubTopology},
 };
 
@@ -122,8 +122,18 @@ impl DriverTask {
 
     fn commit(&mut self, positions: BTreeMap<TopicPartition, i64>) -> Result<(), StateError> {
         let (stores, changelogs) = (self.ctx.stores_mut(), &mut self.changelogs);
-        let Ok(()) = stores.freeze(|dirty| {
-            *changelogs.entry(dirty.store).or_default() += 1;
+        let (specs, mut output) = (Arc::clone(stores.specs()), self.output.borrow_mut());
+        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms }| {
+            *changelogs.entry(store).or_default() += 1;
+            if let Some(topic) = &specs[store.index()].changelog {
+                output.internal(|| TestRecord {
+                    topic: Arc::clone(topic),
+                    key: Some(key.to_vec()),
+                    value: value.map(<[u8]>::to_vec),
+                    timestamp_ms,
+                    headers: Headers::default(),
+                });
+            }
             Ok::<_, Infallible>(())
         });
         stores.commit(&CommitPoint { changelog_offsets: self.changelogs.clone(), positions, current_ms: None })
