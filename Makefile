@@ -7,7 +7,9 @@ PROFILE = --release
 ROUNDS ?= 50
 SEED ?= 1
 
-.PHONY: demo test check bench repeat faults build setup setup-test
+VECTORS ?= integration-tests/vectors
+
+.PHONY: demo test check bench conformance repeat faults build setup setup-test
 
 demo: setup ## Run the main job: three instances on the embedded log, all flights, queries. ARGS=--exit ends when all answers are right.
 	$(CARGO) run $(PROFILE) -p flights -- demo $(ARGS)
@@ -24,6 +26,9 @@ check: setup ## What CI asks beside the tests: format, lints, docs.
 
 bench: setup-test ## Time from a record's append to its being visible in a query on another instance.
 	$(CARGO) run $(PROFILE) -p integration-tests --bin visibility
+
+conformance: setup ## Replay what Kafka Streams does, record by record. VECTORS=<folder of files <topology>.<seed>.json>
+	$(CARGO) run $(PROFILE) -p integration-tests --bin conformance -- $(VECTORS)
 
 repeat: setup-test ## The three-process test, N times in a row (default 10).
 	$(CARGO) build $(PROFILE) --workspace --bins

@@ -37,6 +37,10 @@ pub use self::{
 };
 
 /// A type of keys or values: whatever serde can write and read.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key or a value: it cannot be written and read",
+    note = "derive `Clone`, `serde::Serialize` and `serde::Deserialize` for it"
+)]
 pub trait Data: Clone + Send + Serialize + DeserializeOwned + 'static {}
 
 impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Data for T {}

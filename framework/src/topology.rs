@@ -13,6 +13,7 @@ mod global;
 pub(crate) mod graph;
 mod instantiate;
 mod internal_topics;
+mod mermaid;
 mod names;
 mod partitions;
 mod processors;

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod checkout;
+pub mod conformance;
 pub mod dashboards;
 pub mod faults;
 pub mod in_process;

@@ -1,31 +1,34 @@
 //! Replays what Apache Kafka Streams does, record by record: `vectors/<topology>.<seed>.json`, made by its own test driver.
 
+#[path = "conformance/describe.rs"]
+mod describe;
 #[path = "conformance/names.rs"]
 mod names;
-#[path = "conformance/vectors.rs"]
-mod vectors;
 
 use std::{collections::BTreeSet, fs};
 
-use integration_tests::topologies::{self, Case};
-
-use self::vectors::Vector;
+use anyhow::{Context, bail};
+use integration_tests::{
+    conformance::{
+        self, decisions, folder,
+        vectors::{Difference, Dropped},
+    },
+    topologies,
+};
+use serde_json::Value;
 
 /// Replays all vectors of a family.
 fn replay(family: &str) {
-    let cases: Vec<Case> = topologies::all().filter(|case| case.family == family).collect();
+    let cases: BTreeSet<_> = topologies::all().filter(|case| case.family == family).map(|case| case.name).collect();
     assert!(!cases.is_empty(), "no topologies of the family {family}");
-    let mut differences = Vec::new();
-    for case in &cases {
-        let topology = case.topology().unwrap_or_else(|error| panic!("{}: {error}", case.name));
-        for seed in 1..=3 {
-            let vector = Vector::read(case.name, seed);
-            if let Err(difference) = vector.replay(&topology) {
-                differences.push(format!("{} seed {seed}: {difference}", case.name));
-            }
-        }
-    }
-    assert!(differences.is_empty(), "{} of {} differ:\n{}", differences.len(), 3 * cases.len(), differences.join("\n"));
+    let mut files = folder::files(&folder::own()).expect("the folder of the vectors");
+    files.retain(|topology, _| cases.contains(&**topology));
+    assert_eq!(files.len(), cases.len(), "each topology has files");
+    let report = conformance::run(&files, Dropped::Compared);
+    assert!(report.passed(), "{report}");
+    // A list that says too much hides what will differ one day.
+    let not_so = report.topologies.iter().find(|verdict| verdict.decision.is_some() && verdict.failures.is_empty());
+    assert!(not_so.is_none(), "should differ by decision and does not: {not_so:?}");
 }
 
 #[test]
@@ -140,9 +143,42 @@ fn streams_aggregated_together() {
 
 #[test]
 fn every_vector_is_replayed() {
-    let files = fs::read_dir(vectors::folder()).expect("the folder of the vectors");
-    let there: BTreeSet<String> =
-        files.map(|file| file.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    let used = topologies::all().flat_map(|case| (1..=3).map(move |seed| format!("{}.{seed}.json", case.name)));
-    assert_eq!(there, used.collect());
+    let there: BTreeSet<_> = folder::files(&folder::own())
+        .expect("the folder of the vectors")
+        .into_iter()
+        .map(|(name, files)| (name, files.len()))
+        .collect();
+    assert_eq!(there, topologies::all().map(|case| (case.name.to_owned(), 3)).collect());
+}
+
+#[test]
+fn decisions_are_about_topologies_that_there_are() {
+    let names: BTreeSet<_> = topologies::all().map(|case| case.name).collect();
+    assert!(decisions::all().keys().all(|topology| names.contains(topology)));
+}
+
+#[test]
+fn a_file_that_differs_is_told_with_its_first_difference() -> anyhow::Result<()> {
+    let text = fs::read_to_string(folder::own().join("reduce.1.json"))?;
+    let mut file: Value = serde_json::from_str(&text)?;
+    let steps = file["inputs"].as_array_mut().context("inputs")?;
+    let at = steps.iter().position(|step| step["outputs"][0]["value"].is_string()).context("an output")?;
+    let right = std::mem::replace(&mut steps[at]["outputs"][0]["value"], "wrong".into());
+
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("reduce.1.json"), file.to_string())?;
+    fs::write(folder.path().join("nobody_knows.7.json"), text)?;
+    let report = conformance::run(&folder::files(folder.path())?, Dropped::Ignored);
+    let [unknown, differs] = &report.topologies[..] else { bail!("{report}") };
+    let reason = "cannot be replayed: there is no topology named nobody_knows in integration-tests/src/topologies";
+    assert_eq!(unknown.failures[0].difference.to_string(), reason);
+    match &differs.failures[0].difference {
+        Difference::Step { index, expected, found, .. } => {
+            assert_eq!(*index, at);
+            assert!(expected.contains("\"wrong\"") && found.contains(&right.to_string()), "{report}");
+        }
+        other => bail!("{other}"),
+    }
+    assert!(report.to_string().ends_with("0 passed, 2 failed"), "{report}");
+    Ok(())
 }

@@ -183,6 +183,13 @@ impl TopologyTestDriver {
         }
     }
 
+    /// Keeps what is written to internal topics too, for [`internal_outputs`](Self::internal_outputs).
+    #[must_use]
+    pub fn with_internal_outputs(self) -> Self {
+        self.collector.borrow_mut().keep_internal();
+        self
+    }
+
     /// Processes a record to the end. `timestamp_ms` is ms since the epoch.
     ///
     /// # Errors
@@ -234,6 +241,13 @@ impl TopologyTestDriver {
     /// Takes the records that were written to any topic, in the order in which they were written.
     pub fn outputs(&mut self) -> Vec<TestRecord> {
         self.outputs.drain(..).collect()
+    }
+
+    /// Takes the records that were written to repartition topics and changelogs, since
+    /// [`with_internal_outputs`](Self::with_internal_outputs). As each record is committed by itself, a changelog has the last
+    /// value of each key that a record changed.
+    pub fn internal_outputs(&mut self) -> Vec<TestRecord> {
+        self.collector.borrow_mut().take_internal()
     }
 
     /// The rows of a store, global ones included, in the order of the bytes of their keys (windows and sessions: in the order in
@@ -310,7 +324,9 @@ impl TopologyTestDriver {
         if self.readers.contains_key(&record.topic) || self.globals.read(&record.topic) {
             self.waiting.entry(Arc::clone(&record.topic)).or_default().push_back(record.clone());
         }
-        if !self.is_internal(&record.topic) {
+        if self.is_internal(&record.topic) {
+            self.collector.borrow_mut().internal(|| record);
+        } else {
             self.outputs.push_back(record);
         }
     }

@@ -70,6 +70,22 @@ fn a_topology_is_described_as_json() {
 }
 
 #[test]
+fn a_topology_is_drawn() {
+    let topology = Topology::builder("drawn");
+    let planes = topology.global_table("planes", Serdes::<String, String>::default()).materialized("planes");
+    let flights = topology.stream("flights", Text::default());
+    flights
+        .join_global(&planes, |_, flight| Some(flight.clone()), |_, _, plane| plane.clone())
+        .group_by(|_, plane| plane.clone())
+        .count()
+        .materialized("counts")
+        .to_stream()
+        .to("out");
+    let expected = include_str!("testdata/drawn.mmd");
+    assert_eq!(topology.build().expect("a correct topology").describe().mermaid(), expected);
+}
+
+#[test]
 fn names_do_not_change_when_something_is_added_elsewhere() {
     let write = |more: bool| {
         let topology = Topology::builder("names");

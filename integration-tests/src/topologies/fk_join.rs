@@ -14,7 +14,6 @@ pub(super) const ALL: Cases = &[
 ];
 
 /// The text before the separator.
-#[expect(clippy::ptr_arg, reason = "values are owned texts")]
 fn foreign_key(_: &String, value: &String) -> Option<String> {
     text::before(Some(value), '|')
 }

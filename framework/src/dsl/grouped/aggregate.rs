@@ -117,7 +117,8 @@ where
         let old = sends_old.then(|| before.clone());
         let new = (self.aggregator)(&record.key, &record.value, before).map_err(|error| failed(&self.name, error))?;
         let new = new.into().filter(|new| !is_null(new));
-        row.write(ctx, new.as_ref(), timestamp_ms)?;
+        // A deletion is logged at the time of what deletes.
+        row.write(ctx, new.as_ref(), if new.is_some() { timestamp_ms } else { record.timestamp_ms })?;
         self.children.forward(ctx, record.with_value(Change { new, old }).at(timestamp_ms))
     }
 }

@@ -69,7 +69,7 @@ where
         }
         let Record { key, value, timestamp_ms, headers } = record;
         let mut row = self.store.entry(&key)?;
-        let (new, old, timestamp_ms) = match row.read(ctx)? {
+        let (new, old, latest_ms) = match row.read(ctx)? {
             Some((before, before_ms)) => {
                 let old = self.sends_old.then(|| before.clone());
                 let new = (self.reducer)(before, &value).map_err(|error| failed(&self.name, error))?;
@@ -78,7 +78,8 @@ where
             }
             None => (Some(value), None, timestamp_ms),
         };
-        row.write(ctx, new.as_ref(), timestamp_ms)?;
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
+        // A deletion is logged at the time of what deletes.
+        row.write(ctx, new.as_ref(), if new.is_some() { latest_ms } else { timestamp_ms })?;
+        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms: latest_ms, headers })
     }
 }

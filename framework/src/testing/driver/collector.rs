@@ -10,17 +10,36 @@ use crate::{
 
 /// Keeps what is written while one record is processed.
 #[derive(Debug, Default)]
-pub(super) struct Collector(Vec<TestRecord>);
+pub(super) struct Collector {
+    written: Vec<TestRecord>,
+    /// What goes to internal topics, until it is taken; `None` when nobody asked for it.
+    internal: Option<Vec<TestRecord>>,
+}
 
 // === impl Collector ===
 
 impl Collector {
     pub(super) fn take(&mut self) -> Vec<TestRecord> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.written)
+    }
+
+    pub(super) fn keep_internal(&mut self) {
+        self.internal.get_or_insert_default();
+    }
+
+    pub(super) fn take_internal(&mut self) -> Vec<TestRecord> {
+        self.internal.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A record that is committed on an internal topic.
+    pub(super) fn internal(&mut self, record: impl FnOnce() -> TestRecord) {
+        if let Some(internal) = &mut self.internal {
+            internal.push(record());
+        }
     }
 
     pub(super) fn put(&mut self, written: Vec<TestRecord>) {
-        self.0.extend(written);
+        self.written.extend(written);
     }
 }
 
@@ -47,7 +66,7 @@ impl Output for Collector {
         timestamp_ms: i64,
         headers: &Headers,
     ) -> Result<(), ProcessError> {
-        self.0.push(TestRecord {
+        self.written.push(TestRecord {
             topic: Arc::clone(topic),
             key: key.map(<[u8]>::to_vec),
             value: value.map(<[u8]>::to_vec),

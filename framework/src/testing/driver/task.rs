@@ -5,9 +5,9 @@ use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, syn
 use super::{Collector, DriverError, TestRecord};
 use crate::{
     config::Timestamps,
-    log::{RecordRef, TopicPartition},
+    log::{Headers, RecordRef, TopicPartition},
     processor::{Context, Globals, Handlers, Known, Output, PunctuationKind, Tolerance, Verdict},
-    state::{CommitPoint, StateError, StateSettings, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, Dirty, StateError, StateSettings, StoreId, TaskId, TaskStores},
     topology::{JudgedUpdate, Processed, Processors, Resolved, SubTopology},
 };
 
@@ -213,8 +213,18 @@ impl DriverTask {
             return Ok(Some((index, verdict)));
         }
         let (stores, changelogs) = (self.ctx.stores_mut(), &mut self.changelogs);
-        let Ok(()) = stores.freeze(|dirty| {
-            *changelogs.entry(dirty.store).or_default() += 1;
+        let (specs, mut output) = (Arc::clone(stores.specs()), self.output.borrow_mut());
+        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms }| {
+            *changelogs.entry(store).or_default() += 1;
+            if let Some(topic) = &specs[store.index()].changelog {
+                output.internal(|| TestRecord {
+                    topic: Arc::clone(topic),
+                    key: Some(key.to_vec()),
+                    value: value.map(<[u8]>::to_vec),
+                    timestamp_ms,
+                    headers: Headers::default(),
+                });
+            }
             Ok::<_, Infallible>(())
         });
         let position = |piped: Piped| (TopicPartition::new(piped.record.topic, 0), piped.offset + 1);

@@ -1,26 +1,26 @@
 //! The files of the vectors, and how they are replayed.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::Path,
+    time::Duration,
+};
 
-use integration_tests::checkout::crate_folder;
 use millpond::{
     Serdes, Topology,
     log::Headers,
     processor::{Handlers, OnError},
     serde::Raw,
-    testing::{TestRecord, TopologyTestDriver},
+    testing::{DriverError, TestRecord, TopologyTestDriver},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-/// Where the files are.
-pub(crate) fn folder() -> PathBuf {
-    crate_folder().join("vectors")
-}
 
 /// A file.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Vector {
+pub struct Vector {
+    topology: String,
     order: Order,
     #[serde(default)]
     config: BTreeMap<String, Value>,
@@ -79,14 +79,46 @@ struct Step {
     outputs: Vec<Output>,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 struct Output {
     topic: String,
     key: Value,
     value: Value,
     timestamp: i64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(String, Option<String>)>,
+}
+
+/// Whether the numbers of records that operators left out are compared. Kafka Streams' own are an aid, not a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// They must be equal.
+    Compared,
+    /// They may be anything.
+    Ignored,
+}
+
+/// Why a file does not pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Difference {
+    /// It cannot be replayed.
+    #[error("cannot be replayed: {0}")]
+    Unusable(String),
+    /// A step gives something else.
+    #[error("step {index}: {input}\n  expected: {expected}\n  got:      {found}")]
+    Step {
+        /// Which one, from 0.
+        index: usize,
+        /// What goes in.
+        input: String,
+        /// What must come out.
+        expected: String,
+        /// What comes out.
+        found: String,
+    },
+    /// A store is not what it must be after all steps.
+    #[error("after all steps: {0}")]
+    Store(String),
 }
 
 /// What must be in a store at the end.
@@ -107,50 +139,146 @@ struct Entry {
     timestamp: Option<i64>,
 }
 
-/// The settings for how often closed windows are looked for: of aggregations, of joins.
+/// The settings for how often closed windows, and records that were not joined, are looked for.
 const EMIT_INTERVALS: [&str; 2] = [
     "__emit.interval.ms.kstreams.windowed.aggregation__",
     "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__",
 ];
+const DEAD_LETTERS: &str = "errors.dead.letter.queue.topic.name";
+const ON_DESERIALIZATION_ERROR: (&str, &str) = ("deserialization.exception.handler", "LogAndContinueExceptionHandler");
+const ON_PROCESSING_ERROR: (&str, &str) = ("processing.exception.handler", "LogAndContinueProcessingExceptionHandler");
+/// It changes no result: the topology that has it is written as it says.
+const OPTIMIZATION: (&str, &str) = ("topology.optimization", "all");
 
 // === impl Vector ===
 
 impl Vector {
-    pub(crate) fn read(topology: &str, seed: u32) -> Self {
-        let path = folder().join(format!("{topology}.{seed}.json"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or asks for what is not known here.
+    pub fn read(path: &Path) -> Result<Self, Difference> {
+        let text = fs::read_to_string(path).map_err(|error| Difference::Unusable(error.to_string()))?;
+        let vector: Self = serde_json::from_str(&text).map_err(|error| Difference::Unusable(error.to_string()))?;
+        vector.check().map_err(Difference::Unusable)?;
+        Ok(vector)
     }
 
-    /// Replays all steps; says where the first difference is.
-    pub(crate) fn replay(&self, topology: &Topology) -> Result<(), String> {
+    /// The topology it is of.
+    #[must_use]
+    pub fn topology(&self) -> &str {
+        &self.topology
+    }
+
+    /// How many steps it has.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Replays all steps, and compares the stores at the end.
+    ///
+    /// # Errors
+    ///
+    /// The first difference.
+    pub fn replay(&self, topology: &Topology, dropped: Dropped) -> Result<(), Difference> {
+        let mut driver = self.driver(topology).map_err(Difference::Unusable)?;
+        for (index, step) in self.inputs.iter().enumerate() {
+            self.step(&mut driver, step, dropped).map_err(|(expected, found)| Difference::Step {
+                index,
+                input: step.to_string(),
+                expected,
+                found,
+            })?;
+        }
+        self.stores.iter().try_for_each(|(name, store)| store.compare(name, &driver)).map_err(Difference::Store)
+    }
+
+    /// A driver that is configured as the file says.
+    ///
+    /// # Errors
+    ///
+    /// When the topology cannot be run.
+    pub fn driver(&self, topology: &Topology) -> Result<TopologyTestDriver, String> {
         let driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
         let mut driver = driver.with_handlers(self.handlers());
-        let mut intervals = EMIT_INTERVALS.iter().filter_map(|setting| self.config.get(*setting));
-        if let Some(interval) = intervals.next().and_then(Value::as_u64) {
+        if let Some(interval) = EMIT_INTERVALS.iter().find_map(|setting| self.config.get(*setting)?.as_u64()) {
             driver.set_emit_interval(Duration::from_millis(interval));
         }
-        for (index, step) in self.inputs.iter().enumerate() {
-            self.step(&mut driver, step).map_err(|difference| format!("step {index} ({step:?}): {difference}"))?;
-        }
-        self.stores.iter().try_for_each(|(name, store)| store.compare(name, &driver))
+        Ok(driver)
     }
 
-    fn step(&self, driver: &mut TopologyTestDriver, step: &Step) -> Result<(), String> {
-        let dropped_before = driver.dropped();
-        let result = match step.advance_wall_clock_ms {
+    /// Puts the input of a step into a driver.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn pipe(&self, driver: &mut TopologyTestDriver, index: usize) -> Result<(), String> {
+        self.pipe_step(driver, &self.inputs[index]).map_err(|error| error.to_string())
+    }
+
+    /// The records of all steps, in their order.
+    pub fn records(&self) -> impl Iterator<Item = TestRecord> {
+        self.inputs.iter().filter(|step| step.advance_wall_clock_ms.is_none()).map(|step| self.record(step))
+    }
+
+    /// Whether everything it asks for is known here.
+    fn check(&self) -> Result<(), String> {
+        for (setting, value) in &self.config {
+            let known = match value.as_str() {
+                Some(_) if setting == DEAD_LETTERS => true,
+                Some(value) => {
+                    [ON_DESERIALIZATION_ERROR, ON_PROCESSING_ERROR, OPTIMIZATION].contains(&(setting.as_str(), value))
+                }
+                None => value.is_u64() && EMIT_INTERVALS.contains(&setting.as_str()),
+            };
+            if !known {
+                return Err(format!("the config {setting}={value} is not known"));
+            }
+        }
+        let intervals: BTreeSet<_> =
+            EMIT_INTERVALS.iter().filter_map(|setting| self.config.get(*setting)?.as_u64()).collect();
+        if intervals.len() > 1 {
+            return Err(format!("one emit interval per file, not {intervals:?}"));
+        }
+        let unknown = |topic: &&String, known: &BTreeMap<String, Types>| !known.contains_key(*topic);
+        let inputs = self.inputs.iter().filter(|step| step.advance_wall_clock_ms.is_none()).map(|step| &step.topic);
+        let outputs = self.inputs.iter().flat_map(|step| &step.outputs).map(|output| &output.topic);
+        if let Some(topic) = inputs.into_iter().find(|topic| unknown(topic, &self.sources)) {
+            return Err(format!("the input topic {topic} is not among the sources"));
+        }
+        if let Some(topic) = outputs.into_iter().find(|topic| unknown(topic, &self.sinks)) {
+            return Err(format!("the output topic {topic} is not among the sinks"));
+        }
+        Ok(())
+    }
+
+    fn pipe_step(&self, driver: &mut TopologyTestDriver, step: &Step) -> Result<(), DriverError> {
+        match step.advance_wall_clock_ms {
             Some(by) => driver.advance_wall_clock(Duration::from_millis(by)),
             None => driver.pipe_bytes(&self.record(step)),
-        };
-        result.map_err(|error| error.to_string())?;
-        let found: Vec<Output> = driver.outputs().iter().map(|record| self.output(record)).collect();
-        let expected: Vec<Output> = step.outputs.iter().cloned().map(Output::without_java).collect();
-        if self.ordered(&found) != self.ordered(&expected) {
-            return Err(format!("wrote {found:?}"));
         }
-        let dropped = driver.dropped() - dropped_before;
-        if dropped != step.dropped {
-            return Err(format!("dropped {dropped}"));
+    }
+
+    /// Replays a step; the error is what was expected and what was found.
+    fn step(&self, driver: &mut TopologyTestDriver, step: &Step, dropped: Dropped) -> Result<(), (String, String)> {
+        let dropped_before = driver.dropped();
+        let expected: Vec<Output> = step.outputs.iter().cloned().map(Output::without_java).collect();
+        self.pipe_step(driver, step).map_err(|error| (listed(&expected), error.to_string()))?;
+        let mut found = Vec::new();
+        for record in driver.outputs() {
+            match self.sinks.get(&*record.topic) {
+                Some(types) => found.push(types.output(&record)),
+                None => return Err((listed(&expected), format!("a record in {}, which is no sink", record.topic))),
+            }
+        }
+        if self.ordered(&found) != self.ordered(&expected) {
+            return Err((listed(&expected), listed(&found)));
+        }
+        let found = driver.dropped() - dropped_before;
+        if dropped == Dropped::Compared && found != step.dropped {
+            return Err((format!("dropped {}", step.dropped), format!("dropped {found}")));
         }
         Ok(())
     }
@@ -158,16 +286,16 @@ impl Vector {
     /// What Kafka Streams was configured to do with records that fail. Its `continue` skips the node that fails.
     fn handlers(&self) -> Handlers {
         let mut handlers = Handlers::default();
-        let topic = self.config.get("errors.dead.letter.queue.topic.name").and_then(Value::as_str);
+        let topic = self.config.get(DEAD_LETTERS).and_then(Value::as_str);
         let answer = |else_: OnError| if topic.is_some() { OnError::DeadLetter } else { else_ };
         if let Some(topic) = topic {
             handlers = handlers.dead_letters_to(topic);
         }
-        if self.config.contains_key("deserialization.exception.handler") {
+        if self.config.contains_key(ON_DESERIALIZATION_ERROR.0) {
             let answer = answer(OnError::Continue);
             handlers = handlers.on_deserialization_error(move |_| answer);
         }
-        if self.config.contains_key("processing.exception.handler") {
+        if self.config.contains_key(ON_PROCESSING_ERROR.0) {
             let answer = answer(OnError::SkipNode);
             handlers = handlers.on_processing_error(move |_| answer);
         }
@@ -186,21 +314,6 @@ impl Vector {
         }
     }
 
-    fn output(&self, record: &TestRecord) -> Output {
-        let types = &self.sinks[&*record.topic];
-        let header = |(name, value): (&str, Option<&[u8]>)| {
-            (name.to_owned(), value.map(|value| String::from_utf8_lossy(value).into_owned()))
-        };
-        Output {
-            topic: record.topic.to_string(),
-            key: types.decode_key(record.key.as_deref()),
-            value: types.value.decode(record.value.as_deref()),
-            timestamp: record.timestamp_ms,
-            headers: record.headers.iter().map(header).collect(),
-        }
-        .without_java()
-    }
-
     /// The outputs in groups within which their order counts.
     fn ordered(&self, outputs: &[Output]) -> BTreeMap<String, Vec<Output>> {
         let mut groups: BTreeMap<String, Vec<Output>> = BTreeMap::new();
@@ -216,7 +329,27 @@ impl Vector {
     }
 }
 
+// === impl Step ===
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, key, timestamp, headers, .. } = self;
+        if let Some(by) = self.advance_wall_clock_ms {
+            return write!(f, "the wall clock advances by {by} ms");
+        }
+        let value = self.value_hex.clone().map_or_else(|| self.value.clone(), Value::from);
+        write!(f, "topic {topic}, key {key}, value {value}, timestamp {timestamp}")?;
+        if headers.is_empty() { Ok(()) } else { write!(f, ", headers {headers:?}") }
+    }
+}
+
 // === impl Output ===
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
 
 impl Output {
     /// Of the headers of dead letters, only names are compared where the values are Java's, and those of Kafka Streams.
@@ -287,6 +420,21 @@ fn take_time(key: &[u8]) -> (&[u8], i64) {
 // === impl Types ===
 
 impl Types {
+    /// A record of a topic of these types.
+    fn output(&self, record: &TestRecord) -> Output {
+        let header = |(name, value): (&str, Option<&[u8]>)| {
+            (name.to_owned(), value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        };
+        Output {
+            topic: record.topic.to_string(),
+            key: self.decode_key(record.key.as_deref()),
+            value: self.value.decode(record.value.as_deref()),
+            timestamp: record.timestamp_ms,
+            headers: record.headers.iter().map(header).collect(),
+        }
+        .without_java()
+    }
+
     fn decode_key(&self, bytes: Option<&[u8]>) -> Value {
         let text = |key| Type::String.decode(Some(key));
         match (self.key, bytes) {
@@ -324,6 +472,12 @@ impl Type {
             (Self::TimeWindowed | Self::SessionWindowed, Some(_)) => panic!("only keys are windowed"),
         }
     }
+}
+
+/// Outputs, one a line when there are several.
+fn listed(outputs: &[Output]) -> String {
+    let lines: Vec<_> = outputs.iter().map(Output::to_string).collect();
+    if lines.is_empty() { "nothing".to_owned() } else { lines.join("\n            ") }
 }
 
 fn from_hex(hex: &str) -> Vec<u8> {
