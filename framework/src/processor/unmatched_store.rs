@@ -114,23 +114,28 @@ impl<V: 'static, T: 'static> UnmatchedStore<V, T> {
         Self { id, name, side, own, other, key, value, list }
     }
 
-    /// The timestamp of the first entry, in ms.
-    pub(crate) fn first_ms(&self, ctx: &mut Context) -> Result<Option<i64>, ProcessError> {
-        let mut first = None;
-        ctx.stores_mut().scan(self.id, .., Direction::Forward, |stored, _| {
-            first = split(stored).map(|(time, _)| time);
-            ControlFlow::Break(())
-        })?;
-        Ok(first)
+    /// The timestamps of the first entry and the last one, in ms.
+    pub(crate) fn bounds_ms(&self, ctx: &mut Context) -> Result<Option<(i64, i64)>, ProcessError> {
+        let mut end = |direction| {
+            let mut time = None;
+            ctx.stores_mut().scan(self.id, .., direction, |stored, _| {
+                time = split(stored).map(|(time, _)| time);
+                ControlFlow::Break(())
+            })?;
+            Ok(time)
+        };
+        let (first, last): (_, Result<_, StateError>) = (end(Direction::Forward)?, end(Direction::Backward));
+        Ok(first.zip(last?))
     }
 
-    /// Adds a record of this side, behind those of the same key and timestamp.
+    /// Adds a record of this side, behind those of the same key and timestamp; `is_first` says that there can be none.
     pub(crate) fn add(
         &mut self,
         ctx: &mut Context,
         key: &[u8],
         value: &V,
         timestamp_ms: i64,
+        is_first: bool,
     ) -> Result<(), ProcessError> {
         put_key(&mut self.key, timestamp_ms, self.side, key);
         self.value.clear();
@@ -141,18 +146,16 @@ impl<V: 'static, T: 'static> UnmatchedStore<V, T> {
             Err(source) => return Err(failed(&self.name, source)),
         }
         let (list, value) = (&mut self.list, &self.value);
-        let added = ctx.stores_mut().read(self.id, &self.key, |row| match row {
-            None => {
-                lists::put_first(list, value);
-                Some(())
-            }
-            Some(row) => {
+        lists::put_first(list, value);
+        if !is_first {
+            let added = ctx.stores_mut().read(self.id, &self.key, |row| {
+                let Some(row) = row else { return Some(()) };
                 list.clear();
                 list.extend_from_slice(row.value);
                 lists::append(list, value)
-            }
-        })?;
-        added.ok_or_else(|| self.damaged(ctx, &self.list))?;
+            })?;
+            added.ok_or_else(|| self.damaged(ctx, &self.list))?;
+        }
         ctx.stores_mut().write(self.id, &self.key, Some(&self.list), timestamp_ms);
         Ok(())
     }

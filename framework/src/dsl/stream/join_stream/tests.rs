@@ -2,6 +2,7 @@
 
 mod changelog;
 mod model;
+mod task;
 
 use std::{
     sync::{
@@ -13,13 +14,17 @@ use std::{
 
 use proptest::prelude::*;
 
-use self::model::{Model, Shape};
+use self::{
+    model::{Model, Shape},
+    task::Task,
+};
 use crate::{
     Topology, TopologyError,
     dsl::{JoinWindows, Stream, TopologyBuilder},
     log::Headers,
     processor::Record,
     serde::Serdes,
+    state::{MemoryBudget, StateDir, StateSettings},
     testing::{TestTopic, TopologyTestDriver},
 };
 
@@ -188,20 +193,56 @@ fn what_a_record_that_failed_had_passed_on_is_passed_on_again() {
     let failing = Arc::new(AtomicBool::new(false));
     let fails = Arc::clone(&failing);
     left.left_join_within(&right, JoinWindows::of(ms(10)), |_, left, right| shown(Some(left), right))
-        .try_map_values(move |_, joined| if fails.load(Relaxed) { Err("not now") } else { Ok(joined.clone()) })
+        .try_map_values(move |_, joined| match joined.as_str() {
+            "2+3" if fails.load(Relaxed) => Err("not now"),
+            _ => Ok(joined.clone()),
+        })
         .to("out");
     let topology = topology.build().expect("a correct topology");
     let mut driver = TopologyTestDriver::new(&topology).expect("state in memory");
-    let (left, right) =
-        (TestTopic::new("left", Nullable::default()), TestTopic::<Text, Text>::new("right", Nullable::default()));
-    let (key, value) = (Some("a".to_owned()), Some("1".to_owned()));
-    driver.pipe(&left, &key, &value, 0).expect("processed");
+    driver.set_emit_interval(ms(10));
+    let topic = |name| TestTopic::new(name, Nullable::default());
+    let pipe = |driver: &mut TopologyTestDriver, name, value: &str, at| {
+        driver.advance_wall_clock(ms(5)).expect("nothing is due");
+        driver.pipe(&topic(name), &Some("a".to_owned()), &Some(value.to_owned()), at)
+    };
+    pipe(&mut driver, "left", "1", 0).expect("processed");
+    pipe(&mut driver, "left", "2", 45).expect("processed, too soon to look for what has closed");
     failing.store(true, Relaxed);
-    driver.pipe(&right, &key, &value, 50).expect_err("it fails while the first record is passed on");
+    pipe(&mut driver, "right", "3", 50).expect_err("it fails when the first record was passed on");
     assert!(driver.outputs().is_empty());
     failing.store(false, Relaxed);
-    driver.pipe(&right, &key, &value, 50).expect("processed");
-    assert_eq!(driver.outputs().len(), 1);
+    pipe(&mut driver, "right", "3", 50).expect("processed");
+    pipe(&mut driver, "right", "4", 50).expect("processed");
+    let out = TestTopic::<Text, String>::new("out", Serdes::default());
+    let values: Vec<_> = driver.read(&out).expect("text").into_iter().map(|record| record.value).collect();
+    assert_eq!(values, ["2+3", "1+-", "2+4"]);
+}
+
+#[test]
+fn after_a_restart_a_join_goes_on_where_it_was() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = StateDir::open(state_dir.path(), "app").expect("a directory of its own");
+    let settings = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(8 << 20) };
+    let shape = Shape { left_is_outer: true, right_is_outer: true, before_ms: 10, after_ms: 10, grace_ms: 0 };
+    let mut task = Task::open(shape, &settings);
+    assert!(task.process("left", Some("a"), Some("1"), 0).is_empty());
+    assert!(task.process("right", Some("b"), Some("2"), 5).is_empty());
+    assert!(task.process("left", Some("c"), Some("3"), 8).is_empty());
+    task.commit(|_| {});
+    task.close();
+
+    let mut task = Task::open(shape, &settings);
+    assert_eq!(task.process("left", Some("b"), Some("4"), 3), ["4+2"], "it is kept, and has a match now");
+    assert_eq!(task.process("right", Some("d"), Some("5"), 17), ["1+-"]);
+    assert_eq!(task.process("right", Some("c"), Some("6"), 18), ["3+6"]);
+    task.commit(|_| {});
+    task.close();
+
+    let mut task = Task::open(shape, &settings);
+    assert_eq!(task.process("left", Some("e"), Some("7"), 5), ["7+-"], "too late by the stream time before");
+    assert_eq!(task.process("left", None, None, 100), Vec::<String>::new());
+    assert_eq!(task.process("left", Some("f"), Some("8"), 100), ["-+5"]);
 }
 
 #[test]

@@ -38,6 +38,8 @@ struct Progress {
     next_look_ms: i64,
     /// No record waits that is earlier: looking begins here, behind what was removed.
     first_ms: i64,
+    /// No record waits that is later: one that is has no entry to be added to.
+    last_ms: i64,
     /// As of how many discards of the state this is.
     discards: Option<u64>,
 }
@@ -54,6 +56,7 @@ impl Default for Progress {
             earliest_ms: None,
             next_look_ms: i64::MIN,
             first_ms: i64::MIN,
+            last_ms: i64::MAX,
             discards: None,
         }
     }
@@ -98,9 +101,11 @@ impl<K: Data, V: Data, T: Data> Unmatched<K, V, T> {
     pub(super) fn observe(&mut self, ctx: &mut Context, time: i64, kept_ms: i64) -> Result<(), ProcessError> {
         let discards = Some(ctx.stores().discards());
         if self.progress.get().discards != discards {
-            let earliest_ms = self.store.first_ms(ctx)?;
-            let first_ms = earliest_ms.unwrap_or(i64::MAX);
-            self.progress.update(|progress| *progress = Progress { discards, earliest_ms, first_ms, ..*progress });
+            let (earliest_ms, last_ms) = self.store.bounds_ms(ctx)?.unzip();
+            let (first_ms, last_ms) = (earliest_ms.unwrap_or(i64::MAX), last_ms.unwrap_or(i64::MIN));
+            self.progress.update(|progress| {
+                *progress = Progress { discards, earliest_ms, first_ms, last_ms, ..*progress };
+            });
         }
         self.progress.update(|progress| progress.stream_time_ms = progress.stream_time_ms.max(time).max(kept_ms));
         Ok(())
@@ -113,11 +118,13 @@ impl<K: Data, V: Data, T: Data> Unmatched<K, V, T> {
 
     /// Lets a record of this side wait.
     pub(super) fn add(&mut self, ctx: &mut Context, key: &[u8], value: &V, time: i64) -> Result<(), ProcessError> {
+        let is_last = time > self.progress.get().last_ms;
         self.progress.update(|progress| {
             progress.earliest_ms = Some(progress.earliest_ms.map_or(time, |earliest| earliest.min(time)));
             progress.first_ms = progress.first_ms.min(time);
+            progress.last_ms = progress.last_ms.max(time);
         });
-        self.store.add(ctx, key, value, time)
+        self.store.add(ctx, key, value, time, is_last)
     }
 
     /// Records of the other side have a match now.
@@ -128,7 +135,8 @@ impl<K: Data, V: Data, T: Data> Unmatched<K, V, T> {
         time: i64,
         now_ms: i64,
     ) -> Result<(), ProcessError> {
-        if time < self.progress.get().first_ms {
+        let Progress { first_ms, last_ms, .. } = self.progress.get();
+        if !(first_ms..=last_ms).contains(&time) {
             return Ok(());
         }
         self.store.remove_other(ctx, key, time, now_ms)

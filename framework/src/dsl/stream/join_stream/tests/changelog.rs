@@ -1,16 +1,11 @@
 //! What joins write to their changelogs: bytes that Kafka Streams wrote.
 
-use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
-use super::{Shape, write};
-use crate::{
-    Topology,
-    log::{Headers, RecordRef},
-    processor::{Context, Globals, Output, ProcessError},
-    state::{CommitPoint, StateSettings, TaskId, TaskStores, formats},
-};
+use super::{Shape, task::Task};
+use crate::state::{StateSettings, formats};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -35,35 +30,6 @@ struct Logged {
     value: Option<String>,
 }
 
-/// Takes what comes out.
-struct Nowhere;
-
-impl Output for Nowhere {
-    fn send(
-        &mut self,
-        _: &Arc<str>,
-        _: Option<&[u8]>,
-        _: Option<&[u8]>,
-        _: Option<&[u8]>,
-        _: i64,
-        _: &Headers,
-    ) -> Result<(), ProcessError> {
-        Ok(())
-    }
-
-    fn send_to(
-        &mut self,
-        _: &Arc<str>,
-        _: i32,
-        _: Option<&[u8]>,
-        _: Option<&[u8]>,
-        _: i64,
-        _: &Headers,
-    ) -> Result<(), ProcessError> {
-        Ok(())
-    }
-}
-
 const RETENTION_MS: i64 = 130;
 
 fn hex(bytes: &[u8]) -> String {
@@ -76,36 +42,16 @@ fn from_hex(hex: &str) -> Vec<u8> {
 
 /// What the join writes.
 fn logged(shape: Shape, inputs: &[Input]) -> Vec<Logged> {
-    let topology = Topology::builder("test");
-    write(&topology, shape);
-    let resolved = topology.build().expect("a correct topology").resolve("app");
-    let specs = Arc::clone(&resolved.sub_topologies[0].stores);
-    let task = TaskId::new(0, 0);
-    let stores = TaskStores::open(&StateSettings::default(), task, Arc::clone(&specs)).expect("state in memory");
-    let output = Rc::new(RefCell::new(Nowhere)) as Rc<RefCell<dyn Output>>;
-    let mut ctx = Context::new(task, stores, Arc::new(Globals::none()), output);
-    ctx.set_emit_interval_ms(0);
-    let mut processors = resolved.instantiate(0).expect("the only sub-topology");
+    let mut task = Task::open(shape, &StateSettings::default());
+    let stores = Arc::clone(task.stores());
     let mut all = Vec::new();
     for (step, input) in inputs.iter().enumerate() {
-        let source = resolved.sub_topologies[0].sources.iter().position(|topic| **topic == input.topic);
-        let headers = Headers::default();
-        let record = RecordRef {
-            offset: 0,
-            timestamp_ms: input.timestamp,
-            key: input.key.as_deref().map(str::as_bytes),
-            value: input.value.as_deref().map(str::as_bytes),
-            headers: headers.as_ref(),
-        };
-        processors.process(&mut ctx, source.expect("a source"), record, headers.clone()).expect("processed");
-        let Ok(()) = ctx.stores_mut().freeze(|dirty| {
-            let store = &specs[dirty.store.index()].name;
-            let store = store.rsplit('-').next().expect("a name");
+        task.process(&input.topic, input.key.as_deref(), input.value.as_deref(), input.timestamp);
+        task.commit(|dirty| {
+            let store = stores[dirty.store.index()].name.rsplit('-').next().expect("a name").to_owned();
             let (timestamp, key, value) = (dirty.timestamp_ms, hex(dirty.key), dirty.value.map(hex));
-            all.push(Logged { step, store: store.to_owned(), timestamp, key, value });
-            Ok::<_, Infallible>(())
+            all.push(Logged { step, store, timestamp, key, value });
         });
-        ctx.stores_mut().commit(&CommitPoint::default()).expect("state in memory");
     }
     all
 }
@@ -114,7 +60,7 @@ fn logged(shape: Shape, inputs: &[Input]) -> Vec<Logged> {
 /// within their windows was forgotten.
 fn of_use(records: Vec<Logged>) -> Vec<Logged> {
     let mut latest: BTreeMap<String, i64> = BTreeMap::new();
-    let is_of_use = |record: &Logged| {
+    let mut is_of_use = |record: &Logged| {
         if record.store == "unmatched" {
             return true;
         }
@@ -124,7 +70,6 @@ fn of_use(records: Vec<Logged>) -> Vec<Logged> {
         }
         record.value.is_some() && record.timestamp > *latest - RETENTION_MS
     };
-    let mut is_of_use = is_of_use;
     records.into_iter().filter(|record| is_of_use(record)).collect()
 }
 
