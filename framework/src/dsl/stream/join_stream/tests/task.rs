@@ -38,6 +38,18 @@ impl Output for Values {
         self.0.push(String::from_utf8_lossy(value.unwrap_or_default()).into_owned());
         Ok(())
     }
+
+    fn send_to(
+        &mut self,
+        topic: &Arc<str>,
+        _: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError> {
+        self.send(topic, key, None, value, timestamp_ms, headers)
+    }
 }
 
 // === impl Task ===
