@@ -13,9 +13,7 @@ use serde_json::Value;
 use super::formats::{rows, to_hex};
 
 /// Topologies that are not there yet.
-const PENDING: [&str; 10] = [
-    "fk_join_inner",
-    "fk_join_left",
+const PENDING: [&str; 8] = [
     "headers_aggregates",
     "ktable_group_by_aggregate",
     "ktable_group_by_count",
@@ -27,7 +25,13 @@ const PENDING: [&str; 10] = [
 ];
 
 /// What we call topics that were not named by their users: the topology, the name there, the name here.
-const NAMES: [(&str, &str, &str); 2] = [
+const NAMES: [(&str, &str, &str); 8] = [
+    ("fk_join_inner", "KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-0000000004-topic", "j-subscription-registration-topic"),
+    ("fk_join_inner", "KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-0000000012-topic", "j-subscription-response-topic"),
+    ("fk_join_inner", "KTABLE-FK-JOIN-SUBSCRIPTION-STATE-STORE-0000000008-changelog", "j-subscription-store-changelog"),
+    ("fk_join_left", "KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-0000000004-topic", "j-subscription-registration-topic"),
+    ("fk_join_left", "KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-0000000012-topic", "j-subscription-response-topic"),
+    ("fk_join_left", "KTABLE-FK-JOIN-SUBSCRIPTION-STATE-STORE-0000000008-changelog", "j-subscription-store-changelog"),
     ("suppress_time_limit", "KTABLE-SUPPRESS-STATE-STORE-0000000003-changelog", "counts-suppress-changelog"),
     ("suppress_window_tumbling", "KTABLE-SUPPRESS-STATE-STORE-0000000003-changelog", "agg-suppress-changelog"),
 ];

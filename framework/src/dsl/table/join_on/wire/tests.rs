@@ -41,7 +41,7 @@ fn subscription(row: &Value) -> Subscription {
 
 #[test]
 fn values_hash_as_by_kafka_streams() {
-    let rows = rows(include_str!("../testdata/murmur3.json"));
+    let rows = rows(include_str!("../testdata/murmur3_128.json"));
     assert_eq!(rows.len(), 8);
     for row in rows {
         let value = text(&row, "value").expect("a text");
@@ -51,7 +51,7 @@ fn values_hash_as_by_kafka_streams() {
 
 #[test]
 fn subscriptions_have_the_bytes_of_kafka_streams() {
-    let rows = rows(include_str!("../testdata/subscription.json"));
+    let rows = rows(include_str!("../testdata/fk_subscription_wrapper.json"));
     assert_eq!(rows.len(), 25);
     for row in rows {
         let (bytes, subscription) = (hex(&row, "hex"), subscription(&row));
@@ -64,7 +64,7 @@ fn subscriptions_have_the_bytes_of_kafka_streams() {
 
 #[test]
 fn rows_of_subscriptions_have_the_bytes_of_kafka_streams() {
-    let stored = rows(include_str!("../testdata/store_value.json"));
+    let stored = rows(include_str!("../testdata/fk_subscription_store_value.json"));
     for row in stored {
         let (mut value, mut written) = (Vec::new(), Vec::new());
         subscription(&row).write(&mut value);
@@ -76,7 +76,7 @@ fn rows_of_subscriptions_have_the_bytes_of_kafka_streams() {
 
 #[test]
 fn responses_have_the_bytes_of_kafka_streams() {
-    let rows = rows(include_str!("../testdata/response.json"));
+    let rows = rows(include_str!("../testdata/fk_subscription_response.json"));
     assert_eq!(rows.len(), 8);
     let serde = ResponseSerde(Arc::new(Utf8) as Arc<dyn Serde<String>>);
     for row in rows {
@@ -95,7 +95,7 @@ fn responses_have_the_bytes_of_kafka_streams() {
 
 #[test]
 fn subscriptions_are_kept_under_the_keys_of_kafka_streams() {
-    let rows = rows(include_str!("../testdata/combined_key.json"));
+    let rows = rows(include_str!("../testdata/fk_combined_key.json"));
     assert_eq!(rows.len(), 9);
     for row in rows {
         let [foreign, primary] = ["foreign_key", "primary_key"].map(|field| text(&row, field).expect("a text"));
