@@ -49,7 +49,7 @@ pub use self::{
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     key::KeyOf,
-    stream::{Store, Stores, Stream},
+    stream::{JoinedWithGrace, Store, Stores, Stream, Versions},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},

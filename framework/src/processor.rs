@@ -10,6 +10,7 @@ mod custom;
 mod dropped;
 mod error;
 mod globals;
+mod grace_buffer;
 mod handlers;
 mod key_value_store;
 mod node;
@@ -18,6 +19,7 @@ mod punctuation;
 mod record;
 mod store;
 mod timed_store;
+mod versioned_store;
 
 pub use self::{
     buffer_store::BufferStore,
@@ -34,11 +36,13 @@ pub use self::{
     record::{Change, Record},
     store::{StoreEntry, TimestampedStore},
     timed_store::{TimedEntry, TimedStore},
+    versioned_store::{VersionedStore, VersionedValue},
 };
 pub(crate) use self::{
     context::Tolerance,
     custom::{Punctuated, user_error},
     error::with_causes,
+    grace_buffer::GraceBuffer,
     handlers::{Known, Verdict},
     punctuation::Schedules,
 };

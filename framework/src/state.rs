@@ -35,7 +35,9 @@ mod settings;
 mod spec;
 mod stores;
 mod task_id;
+mod time_ordered;
 mod timed;
+mod versioned;
 mod view;
 
 #[cfg(test)]
@@ -55,5 +57,6 @@ pub use self::{
     stores::{Dirty, TaskStores},
     task_id::{Owner, TaskId, TaskIdError},
     timed::TimedKey,
-    view::{OwnedRow, Page, PageRow, TaskView},
+    versioned::{Version, Written},
+    view::{OwnedRow, OwnedVersion, Page, PageRow, TaskView},
 };

@@ -104,6 +104,11 @@ fn streams_aggregated_together() {
 }
 
 #[test]
+fn tables_and_stores_that_keep_versions() {
+    replay("versions");
+}
+
+#[test]
 fn every_vector_is_replayed() {
     let files = fs::read_dir(vectors::folder()).expect("the folder of the vectors");
     let there: BTreeSet<String> =

@@ -1,8 +1,8 @@
 //! Where a topology begins: its sources.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
-use super::{Consumed, GlobalTable, Store, Stream, Table, global_table, stream, table};
+use super::{Consumed, GlobalTable, Store, Stream, Table, Versions, global_table, stream, table};
 use crate::{
     serde::{Data, Serdes},
     topology::{
@@ -62,6 +62,18 @@ impl TopologyBuilder {
     /// A key-value store for processors ([`Stream::process`]), with a changelog `<application id>-<name>-changelog`.
     pub fn store<K: Data, V: Data>(&self, name: &str, serdes: Serdes<K, V>) -> Store<K, V> {
         stream::store(&self.graph, name, serdes)
+    }
+
+    /// A store for processors of all values that each key had, by the time from which on they were valid: what was valid can be told for
+    /// times that are not longer ago than `history`, counted from the latest timestamp of any write. `Stores.versionedKeyValueStoreBuilder`
+    /// of Kafka Streams.
+    pub fn versioned_store<K: Data, V: Data>(
+        &self,
+        name: &str,
+        serdes: Serdes<K, V>,
+        history: Duration,
+    ) -> Versions<K, V> {
+        stream::versions(&self.graph, name, serdes, history)
     }
 
     /// Sets settings of the changelog of a store of processors, as [`Materialized::changelog_config`](super::Materialized::changelog_config)

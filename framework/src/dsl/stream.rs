@@ -4,6 +4,7 @@ mod filter;
 mod flat_map_values;
 mod join_global;
 mod join_table;
+mod join_with_grace;
 mod key;
 mod map;
 mod map_values;
@@ -13,14 +14,21 @@ mod process;
 mod repartition;
 mod sink;
 mod source;
+mod to_table;
+mod versions;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-pub use self::process::{Store, Stores};
+pub use self::{
+    join_with_grace::JoinedWithGrace,
+    process::{Store, Stores},
+    versions::Versions,
+};
 pub(super) use self::{
     process::{configure_changelog, make_queryable, store},
     repartition::Placed,
     source::{source, unreadable},
+    versions::versions,
 };
 use crate::{
     processor::{Children, Node},

@@ -8,6 +8,7 @@ mod materialized;
 mod source;
 mod suppress;
 mod to_stream;
+mod versioned;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 

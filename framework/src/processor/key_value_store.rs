@@ -53,7 +53,7 @@ impl<K: 'static, V: 'static> KeyValueStore<K, V> {
         value: &V,
         timestamp_ms: i64,
     ) -> Result<(), ProcessError> {
-        self.store.entry(key)?.write(ctx.inner(), Some(value), timestamp_ms)
+        self.store.entry(key)?.write(ctx.inner(), Some(value), timestamp_ms).map(drop)
     }
 
     /// Deletes a key.
@@ -66,7 +66,7 @@ impl<K: 'static, V: 'static> KeyValueStore<K, V> {
         key: &K,
         timestamp_ms: i64,
     ) -> Result<(), ProcessError> {
-        self.store.entry(key)?.write(ctx.inner(), None, timestamp_ms)
+        self.store.entry(key)?.write(ctx.inner(), None, timestamp_ms).map(drop)
     }
 
     /// All rows in the order of the bytes of their keys, at most `limit` of them.

@@ -67,8 +67,10 @@ pub fn session_key(bytes: &[u8]) -> Option<(&[u8], i64, i64)> {
 /// Appends a row as stores of this kind keep it.
 pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
     match kind {
-        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => put_value_and_timestamp(out, row),
-        StoreKind::Session(_) | StoreKind::Buffer => out.extend_from_slice(row.value),
+        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
+            put_value_and_timestamp(out, row);
+        }
+        StoreKind::Session(_) | StoreKind::Buffer | StoreKind::TimeOrderedBuffer => out.extend_from_slice(row.value),
     }
 }
 
@@ -76,9 +78,13 @@ pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
 /// updates that wait are not with their rows: they are 0 here.
 pub(super) fn row(kind: StoreKind, bytes: &[u8]) -> Result<Row<'_>, String> {
     match kind {
-        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => value_and_timestamp(bytes)
-            .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len())),
-        StoreKind::Session(_) | StoreKind::Buffer => Ok(Row { value: bytes, timestamp_ms: 0 }),
+        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
+            value_and_timestamp(bytes)
+                .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len()))
+        }
+        StoreKind::Session(_) | StoreKind::Buffer | StoreKind::TimeOrderedBuffer => {
+            Ok(Row { value: bytes, timestamp_ms: 0 })
+        }
     }
 }
 

@@ -37,6 +37,12 @@ pub enum StoreKind {
     Session(Retention),
     /// Updates that wait, by key and in the order of time; see [`BufferValue`](super::BufferValue).
     Buffer,
+    /// Records that wait, in the order of time, any number of each key. On disk and logged: a [`BufferValue`](super::BufferValue) under the
+    /// record's time, key and number.
+    TimeOrderedBuffer,
+    /// All values that a key had, each with the times from which on and up to which it was valid; those that are followed by another
+    /// one for as long as `retention` says. Logged: each update, as the plain value under its timestamp.
+    Versioned(Retention),
 }
 
 /// How long rows that belong to a time (the start of a window, the end of a session) are kept, and in which order.
@@ -66,6 +72,8 @@ impl StoreKind {
             Self::TimestampedWindow(_) => "timestamped-window",
             Self::Session(_) => "session",
             Self::Buffer => "buffer",
+            Self::TimeOrderedBuffer => "time-ordered-buffer",
+            Self::Versioned(_) => "versioned",
         }
     }
 
@@ -73,8 +81,10 @@ impl StoreKind {
     #[must_use]
     pub const fn retention(self) -> Option<Retention> {
         match self {
-            Self::TimestampedKeyValue | Self::Buffer => None,
-            Self::TimestampedWindow(retention) | Self::Session(retention) => Some(retention),
+            Self::TimestampedKeyValue | Self::Buffer | Self::TimeOrderedBuffer => None,
+            Self::TimestampedWindow(retention) | Self::Session(retention) | Self::Versioned(retention) => {
+                Some(retention)
+            }
         }
     }
 

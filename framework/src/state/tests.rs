@@ -2,7 +2,9 @@
 
 mod crash;
 mod model;
+mod time_ordered;
 mod timed;
+mod versioned;
 
 use std::{
     convert::Infallible,

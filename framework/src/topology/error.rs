@@ -43,6 +43,14 @@ pub enum TopologyError {
         /// Why it cannot be, and what can.
         reason: &'static str,
     },
+    /// Versions of rows that are not kept, or cannot be.
+    #[error("{place}: {reason}")]
+    Versions {
+        /// The node or store.
+        place: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A topic is read in two ways that do not agree about its bytes.
     #[error(
         "topic `{topic}` is read twice with different serdes: {first} and {second} (keys, values); read it once and use \

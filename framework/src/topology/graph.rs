@@ -2,6 +2,7 @@
 
 mod build;
 mod tables;
+mod versions;
 mod walk;
 
 use std::{
@@ -39,6 +40,8 @@ pub(crate) struct Graph {
     pub(super) globals: Vec<GlobalDef>,
     /// Pairs of nodes whose source topics must be co-partitioned.
     pub(super) joins: Vec<(NodeId, NodeId)>,
+    /// Nodes that look rows of a table up as of a time that may be so many ms ago.
+    pub(super) reads_history: Vec<(NodeId, NodeId, i64)>,
     /// The first thing that was asked for and cannot be.
     pub(super) refused: Option<TopologyError>,
 }
@@ -50,6 +53,8 @@ pub(crate) struct GraphNode {
     pub(super) operator: &'static str,
     /// The node whose name its own begins with.
     pub(super) named_after: Option<NodeId>,
+    /// Its name, when it was given one.
+    pub(super) name: Option<Arc<str>>,
     pub(super) parents: Vec<NodeId>,
     pub(super) children: Vec<NodeId>,
     /// The tables whose rows it looks up.
@@ -142,6 +147,15 @@ pub(crate) enum TableKind {
 pub(crate) enum StoreOwner {
     /// It keeps the rows of a table.
     Table(NodeId),
+    /// A node uses it, and maybe others.
+    Node {
+        /// The node whose name its own begins with.
+        node: NodeId,
+        /// What its name has behind that.
+        suffix: &'static str,
+        /// The formats of its rows.
+        formats: (Format, Format),
+    },
     /// Processors use it.
     Processors {
         /// The formats of its rows.
@@ -225,6 +239,7 @@ impl fmt::Debug for StoreOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table(node) => f.debug_tuple("Table").field(node).finish(),
+            Self::Node { node, suffix, .. } => f.debug_tuple("Node").field(node).field(suffix).finish(),
             Self::Processors { formats, .. } => f.debug_tuple("Processors").field(formats).finish(),
         }
     }
@@ -243,9 +258,14 @@ impl StoreDef {
         self.changelog_config.extend(settings);
     }
 
+    /// Names it.
+    pub(crate) fn named(&mut self, name: Arc<str>) {
+        self.name = Some(name);
+    }
+
     /// Lets the REST interface read it; `false` when it has no rows to be read.
     pub(crate) fn queryable(&mut self) -> bool {
-        self.queryable = self.kind != StoreKind::Buffer;
+        self.queryable = !matches!(self.kind, StoreKind::Buffer | StoreKind::TimeOrderedBuffer);
         self.queryable
     }
 }

@@ -8,7 +8,10 @@ use super::{
     graph::{GlobalIndex, NodeId, Role, StoreIndex, StoreOwner, TopicRef},
 };
 use crate::{
-    processor::{BufferStore, Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore},
+    processor::{
+        BufferStore, Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore,
+        VersionedStore,
+    },
     serde::{Serde, Serdes, Windowed},
     state::StoreId,
 };
@@ -57,7 +60,8 @@ impl<'r> Instantiation<'r> {
     /// Access to the store of a table; `None` when the table's rows are not kept.
     pub(crate) fn store<K: 'static, V: 'static>(&self, table: NodeId) -> Option<TimestampedStore<K, V>> {
         let (id, name) = self.store_of(table)?;
-        Some(TimestampedStore::new(id, name, self.serdes::<K, V>(table)))
+        let store = TimestampedStore::new(id, name, self.serdes::<K, V>(table));
+        Some(if self.resolved.graph().keeps_versions(table) { store.with_versions() } else { store })
     }
 
     /// Access to the window or session store of a table, which always has one. Keys are written by `key_serde`.
@@ -90,13 +94,28 @@ impl<'r> Instantiation<'r> {
 
     /// Access to a store of processors.
     pub(crate) fn key_value_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> KeyValueStore<K, V> {
+        let (id, name) = self.place_of(store);
+        KeyValueStore::new(id, name, self.serdes_of(store))
+    }
+
+    /// Access to a versioned store of processors.
+    pub(crate) fn versioned_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> VersionedStore<K, V> {
+        let (id, name) = self.place_of(store);
+        VersionedStore::new(id, name, self.serdes_of(store))
+    }
+
+    /// The serdes of a store of processors.
+    fn serdes_of<K: 'static, V: 'static>(&self, store: StoreIndex) -> Serdes<K, V> {
         let serdes = match &self.resolved.graph().stores[store.index()].owner {
             StoreOwner::Processors { serdes, .. } => serdes.downcast_ref::<Serdes<K, V>>(),
-            StoreOwner::Table(_) => None,
+            StoreOwner::Table(_) | StoreOwner::Node { .. } => None,
         };
-        let serdes = serdes.expect("handles of stores know the type of their rows").clone();
-        let (id, name) = self.place_of(store);
-        KeyValueStore::new(id, name, serdes)
+        serdes.expect("handles of stores know the type of their rows").clone()
+    }
+
+    /// The store at this place among those that a node uses, and its name.
+    pub(crate) fn used_store(&self, node: NodeId, place: usize) -> (StoreId, Arc<str>) {
+        self.place_of(self.resolved.graph().node(node).uses[place])
     }
 
     /// Adds a node that is called at times.
@@ -131,6 +150,12 @@ impl<'r> Instantiation<'r> {
     /// Whether the changes of a table must carry old values.
     pub(crate) fn sends_old(&self, table: NodeId) -> bool {
         self.resolved.graph().table(table).sends_old
+    }
+
+    /// Whether a table is made of another one, row by row, that has versions.
+    pub(crate) fn is_made_of_versions(&self, table: NodeId) -> bool {
+        let graph = self.resolved.graph();
+        graph.node(table).parents.iter().all(|parent| graph.has_versions(*parent))
     }
 
     /// Whether the table behind a node, its only child, must have old values in its changes.

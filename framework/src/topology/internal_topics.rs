@@ -24,6 +24,12 @@ pub(crate) const DELETE_RETENTION_MS: i64 = 86_400_000;
 /// How long a topic keeps records, in ms.
 const RETENTION: &str = "retention.ms";
 
+/// How long a topic keeps all records of a key, in ms.
+const COMPACTION_LAG: &str = "min.compaction.lag.ms";
+
+/// For how much longer than its history the changelog of a versioned store keeps all records of a key: clocks differ.
+const VERSIONS_LAG_MS: i64 = 86_400_000;
+
 /// The policy of windows' changelogs: the latest record of each window, and none that is too old.
 const COMPACT_AND_DELETE: &str = "compact,delete";
 
@@ -45,8 +51,12 @@ impl InternalTopic {
     /// The changelog of a store.
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
-            StoreKind::TimestampedKeyValue | StoreKind::Buffer => {
+            StoreKind::TimestampedKeyValue | StoreKind::Buffer | StoreKind::TimeOrderedBuffer => {
                 Self::new(name, partitions, &[("cleanup.policy", "compact")])
+            }
+            StoreKind::Versioned(retention) => {
+                let lag_ms = retention.retention_ms.saturating_add(VERSIONS_LAG_MS).to_string();
+                Self::new(name, partitions, &[("cleanup.policy", "compact"), (COMPACTION_LAG, &lag_ms)])
             }
             StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
                 let retention_ms = retention.retention_ms.to_string();
@@ -82,6 +92,13 @@ impl InternalTopic {
             && number.is_none_or(|ms| ms < DELETE_RETENTION_MS)
         {
             return Some(format!("a changelog has to remember deletions for a day: {DELETE_RETENTION_MS} or more"));
+        }
+        let lag_ms = self.config.get(COMPACTION_LAG).and_then(|ms| ms.parse::<i64>().ok());
+        if let Some(lag_ms) = lag_ms.filter(|lag_ms| setting == COMPACTION_LAG && number.is_none_or(|ms| ms < *lag_ms))
+        {
+            return Some(format!(
+                "the changelog has to keep all versions that its store keeps: for {lag_ms} ms or more"
+            ));
         }
         if policy != COMPACT_AND_DELETE {
             return None;

@@ -36,6 +36,7 @@ impl Names {
             .map(|store| match (&store.name, &store.owner) {
                 (Some(name), _) => Arc::clone(name),
                 (None, StoreOwner::Table(table)) => generated(&paths[table.index()]),
+                (None, StoreOwner::Node { node, suffix, .. }) => generated(&(paths[node.index()].clone() + suffix)),
                 (None, StoreOwner::Processors { .. }) => unreachable!("stores of processors are given a name"),
             })
             .collect();
@@ -108,7 +109,7 @@ fn paths(graph: &Graph) -> Vec<String> {
     for id in graph.node_ids() {
         let node = graph.node(id);
         let store = node.table.as_ref().and_then(|table| table.store);
-        let own_name = store.and_then(|store| graph.stores[store.index()].name.as_deref());
+        let own_name = store.and_then(|store| graph.stores[store.index()].name.as_deref()).or(node.name.as_deref());
         // Parents come first, so that their paths are known.
         let followed = node.named_after.map(|parent| paths[parent.index()].as_str());
         let path = match (own_name, followed, graph.source_topics(id)) {

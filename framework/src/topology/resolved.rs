@@ -188,7 +188,7 @@ impl Resolved {
             let name = Arc::clone(self.names().store(*index));
             let (key_format, value_format) = match &store.owner {
                 StoreOwner::Table(table) => self.graph().table(*table).formats.clone(),
-                StoreOwner::Processors { formats, .. } => formats.clone(),
+                StoreOwner::Processors { formats, .. } | StoreOwner::Node { formats, .. } => formats.clone(),
             };
             StoreSpec {
                 changelog: Some(format!("{}-{name}-changelog", self.application_id).into()),

@@ -35,10 +35,10 @@ pub trait Stores: Clone + Send + Sync + 'static {
 
 /// A store by its place in the graph; opaque.
 #[derive(Debug, Clone, Copy)]
-pub struct StoreIndexOf(StoreIndex);
+pub struct StoreIndexOf(pub(super) StoreIndex);
 
 /// The stores of a task; opaque.
-pub struct TaskStoresOf<'i, 'r>(&'i mut Instantiation<'r>);
+pub struct TaskStoresOf<'i, 'r>(pub(super) &'i mut Instantiation<'r>);
 
 /// A user's processor among the nodes.
 struct Custom<K, V, P: Processor<K, V>> {

@@ -7,7 +7,7 @@ use super::{
     StoreIndex, StoreOwner, TableDef, TopicRef,
 };
 use crate::{
-    serde::Serdes,
+    serde::{Format, Serdes},
     state::StoreKind,
     topology::{Factory, SourceOptions, TopologyError},
 };
@@ -33,10 +33,41 @@ impl Graph {
 
     /// Adds a store for processors.
     pub(crate) fn add_store<K: 'static, V: 'static>(&mut self, name: Arc<str>, serdes: Serdes<K, V>) -> StoreIndex {
+        self.add_store_as(StoreKind::TimestampedKeyValue, name, serdes)
+    }
+
+    /// Adds a store of this kind for processors.
+    pub(crate) fn add_store_as<K: 'static, V: 'static>(
+        &mut self,
+        kind: StoreKind,
+        name: Arc<str>,
+        serdes: Serdes<K, V>,
+    ) -> StoreIndex {
         let owner = StoreOwner::Processors { formats: serdes.formats(), serdes: Box::new(serdes) };
-        let (kind, name) = (StoreKind::TimestampedKeyValue, Some(name));
-        self.stores.push(StoreDef::new(owner, kind, name));
+        self.stores.push(StoreDef::new(owner, kind, Some(name)));
         StoreIndex::new(self.stores.len() - 1)
+    }
+
+    /// Adds a store for a node; it is called like the node, with `suffix` behind.
+    pub(crate) fn add_store_of(
+        &mut self,
+        node: NodeId,
+        suffix: &'static str,
+        kind: StoreKind,
+        formats: (Format, Format),
+    ) -> StoreIndex {
+        self.stores.push(StoreDef::new(StoreOwner::Node { node, suffix, formats }, kind, None));
+        StoreIndex::new(self.stores.len() - 1)
+    }
+
+    /// Says which stores a node uses.
+    pub(crate) fn uses(&mut self, node: NodeId, stores: Vec<StoreIndex>) {
+        self.nodes[node.0].uses = stores;
+    }
+
+    /// Names a node; what follows it has names that begin with this.
+    pub(crate) fn name_node(&mut self, node: NodeId, name: Arc<str>) {
+        self.nodes[node.0].name = Some(name);
     }
 
     /// Lets the REST interface read a store.
@@ -103,6 +134,7 @@ impl GraphNode {
             role: Role::Operator,
             operator,
             named_after: parents.first().copied(),
+            name: None,
             parents,
             children: Vec::new(),
             reads: Vec::new(),
