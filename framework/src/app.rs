@@ -145,7 +145,7 @@ impl App {
         let metrics = Metrics::new()?;
         let application_id = config.application_id.clone().unwrap_or_else(|| topology.name().to_owned());
         check_name("the application id", &application_id)?;
-        let resolved = Arc::new(topology.resolve(&application_id));
+        let resolved = Arc::new(topology.resolve(&application_id).coalesce_all(config.coalesce_updates));
         check_dead_letters(&handlers, &resolved)?;
         let instance_id = config.instance_id.clone();
         let status = Arc::new(Status::new(&instance_id.as_str().into()));

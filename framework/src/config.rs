@@ -39,6 +39,10 @@ pub struct Config {
     /// How long the state of a task stays on disk that is not hosted here any more. Default 10 min.
     /// `MILLPOND_STATE_CLEANUP_DELAY_MS`.
     pub state_cleanup_delay: Duration,
+    /// Whether the updates of all tables that are read or aggregated, and kept, are coalesced: of each row only the last one of a commit
+    /// interval is passed on, as by [`Materialized::coalesced`](crate::dsl::Materialized::coalesced). Default `false`: every update is.
+    /// `MILLPOND_COALESCE_UPDATES` = `true` | `false`; `statestore.cache.max.bytes` of Kafka Streams.
+    pub coalesce_updates: bool,
     /// Bytes of all that grows with the work, whatever the number of tasks and stores: rows at hand, RocksDB's block cache and write
     /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside. Default 256 MiB.
     /// `MILLPOND_MEMORY_BYTES`.
@@ -134,6 +138,7 @@ impl Default for Config {
             guarantee: Guarantee::ExactlyOnce,
             commit_interval: Duration::from_millis(100),
             state_cleanup_delay: Duration::from_secs(600),
+            coalesce_updates: false,
             memory_bytes: 256 << 20,
             max_task_idle: Some(Duration::ZERO),
             state_wait: Duration::from_secs(3),
@@ -200,6 +205,7 @@ impl Config {
                 self.state_wait = Duration::from_millis(parse(variable, value, "a number of milliseconds, or 0")?);
             }
             "STATE_CLEANUP_DELAY_MS" => self.state_cleanup_delay = millis(variable, value)?,
+            "COALESCE_UPDATES" => self.coalesce_updates = parse(variable, value, "`true` or `false`")?,
             "MEMORY_BYTES" => self.memory_bytes = natural(variable, value)?,
             "MAX_TASK_IDLE_MS" => {
                 self.max_task_idle = match parse::<i64>(variable, value, IDLE)? {

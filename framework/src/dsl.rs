@@ -32,6 +32,7 @@ mod consumed;
 mod fallible;
 mod global_table;
 mod grouped;
+mod grouped_table;
 mod key;
 mod stream;
 mod table;
@@ -48,11 +49,12 @@ pub use self::{
     fallible::UserError,
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
+    grouped_table::GroupedTable,
     key::KeyOf,
-    stream::{JoinedWithGrace, Store, Stores, Stream, Versions},
+    stream::{DuplicateWindows, JoinedStream, Repartitioned, Store, Stores, Stream, Versions},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
-    windows::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
+    windows::{JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},
 };
 
 /// Handles point into the graph of their topology.

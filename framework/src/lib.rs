@@ -78,6 +78,8 @@ pub mod testing;
 pub mod time;
 pub mod topology;
 
+#[cfg(doctest)]
+mod guide;
 mod runtime;
 
 pub use self::{

@@ -5,9 +5,11 @@
 //! What nodes share (the task's stores, the output, the record's position, time) is the [`Context`].
 
 mod buffer_store;
+mod coalesce;
 mod context;
 mod custom;
 mod dropped;
+mod duplicate_window_store;
 mod error;
 mod globals;
 mod grace_buffer;
@@ -19,6 +21,7 @@ mod punctuation;
 mod record;
 mod store;
 mod timed_store;
+mod unmatched_store;
 mod versioned_store;
 
 pub use self::{
@@ -26,6 +29,7 @@ pub use self::{
     context::Context,
     custom::{Origin, Processor, ProcessorContext, ProcessorResult},
     dropped::{DropReason, Dropped},
+    duplicate_window_store::{DuplicateWindowStore, WindowRow},
     error::{ProcessError, RecordPart, Stage, Target},
     globals::Globals,
     handlers::{Failure, Handler, Handlers},
@@ -39,11 +43,14 @@ pub use self::{
     versioned_store::{VersionedStore, VersionedValue},
 };
 pub(crate) use self::{
-    context::Tolerance,
+    coalesce::{Coalesce, Coalesced, Coalescing, PassedOn, SharedWaiting},
+    context::{Position, Tolerance},
     custom::{Punctuated, user_error},
+    duplicate_window_store::{Found, Pages, WindowValues, write_key},
     error::with_causes,
     grace_buffer::GraceBuffer,
     handlers::{Known, Verdict},
     punctuation::Schedules,
+    unmatched_store::{JoinSide, TakeFrom, UnmatchedEntry, UnmatchedStore, UnmatchedValues, Visit},
 };
 pub use crate::config::OnError;

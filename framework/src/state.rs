@@ -26,6 +26,7 @@ mod buffer_value;
 mod dir;
 mod error;
 pub mod formats;
+pub mod lists;
 mod memory;
 mod overlay;
 mod point;

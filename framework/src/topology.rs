@@ -39,7 +39,7 @@ pub(crate) use self::{
     global::check_by,
     instantiate::Instantiation,
     internal_topics::DELETE_RETENTION_MS,
-    processors::Processed,
+    processors::{JudgedUpdate, Processed},
     source_options::{SourceOptions, Timing},
 };
 

@@ -4,6 +4,7 @@
 
 mod aggregate;
 mod cogroup;
+mod duplicate_windows;
 mod emit_on_close;
 mod errors;
 mod processor;
@@ -11,9 +12,11 @@ mod session_windows;
 mod sliding_windows;
 mod stateless;
 mod stream_global_join;
+mod stream_stream_join;
 mod stream_table_join;
 mod suppress;
 mod table;
+mod table_group_by;
 mod table_table_join;
 mod text;
 mod time;
@@ -42,6 +45,7 @@ pub fn all() -> impl Iterator<Item = Case> {
     let families: [(_, Cases); _] = [
         ("aggregate", aggregate::ALL),
         ("cogroup", cogroup::ALL),
+        ("duplicate_windows", duplicate_windows::ALL),
         ("errors", errors::ALL),
         ("emit_on_close", emit_on_close::ALL),
         ("session_windows", session_windows::ALL),
@@ -49,9 +53,11 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("processor", processor::ALL),
         ("stateless", stateless::ALL),
         ("stream_global_join", stream_global_join::ALL),
+        ("stream_stream_join", stream_stream_join::ALL),
         ("stream_table_join", stream_table_join::ALL),
         ("suppress", suppress::ALL),
         ("table", table::ALL),
+        ("table_group_by", table_group_by::ALL),
         ("table_table_join", table_table_join::ALL),
         ("time", time::ALL),
         ("time_windows", time_windows::ALL),

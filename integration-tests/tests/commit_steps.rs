@@ -292,6 +292,23 @@ async fn crash_everywhere(guarantee: Guarantee) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// While the group has a newer generation that the cluster has not confirmed, commits wait: nothing is given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_waits_for_the_group() -> anyhow::Result<()> {
+    let mut bed = Bed::new(ExactlyOnce).await?;
+    let at = Failpoint { step: Step::GroupMetadata, moment: Before, nth: 1 };
+    for _ in 0..3 {
+        bed.fault(at, Fault::Fail(LogError::Fenced { reason: "a newer generation".into() })).await?;
+    }
+    let running = bed.running.take().context("it runs")?;
+    let metrics = reqwest::get(format!("{}/metrics", running.instance.url())).await?.text().await?;
+    let given_up = |line: &&str| line.starts_with("millpond_commits_total") && !line.contains("outcome=\"ok\"");
+    let given_up: Vec<&str> = metrics.lines().filter(given_up).collect();
+    ensure!(metrics.contains("millpond_commits_total"), "no commits are counted");
+    ensure!(given_up.is_empty(), "{given_up:?}");
+    Ok(running.instance.stop().await?)
+}
+
 macro_rules! at_every_step {
     ($($name:ident: $run:expr;)*) => { $(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,8 +59,18 @@ fn tables() {
 }
 
 #[test]
+fn tables_grouped_by_new_keys() {
+    replay("table_group_by");
+}
+
+#[test]
 fn streams_joined_with_tables() {
     replay("stream_table_join");
+}
+
+#[test]
+fn streams_joined_with_streams() {
+    replay("stream_stream_join");
 }
 
 #[test]
@@ -96,6 +106,11 @@ fn results_of_windows_that_have_closed() {
 #[test]
 fn changes_that_wait() {
     replay("suppress");
+}
+
+#[test]
+fn stores_that_keep_all_values() {
+    replay("duplicate_windows");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
-use super::{Consumed, GlobalTable, Store, Stream, Table, Versions, global_table, stream, table};
+use super::{
+    Consumed, DuplicateWindows, GlobalTable, Store, Stream, Table, Versions, global_table, stream, table, windows::ms,
+};
 use crate::{
     serde::{Data, Serdes},
+    state::Retention,
     topology::{
         Topology, TopologyError,
         graph::{Graph, TopicRef},
@@ -73,7 +76,18 @@ impl TopologyBuilder {
         serdes: Serdes<K, V>,
         history: Duration,
     ) -> Versions<K, V> {
-        stream::versions(&self.graph, name, serdes, history)
+        stream::versions(&self.graph, name, serdes, Retention::new(ms(history)))
+    }
+
+    /// A store for processors that keeps all values of each key and window, for so long (1 ms at the least) by the store's own time: the
+    /// latest start of a window. `Stores.windowStoreBuilder` with `retainDuplicates` of Kafka Streams.
+    pub fn duplicate_windows<K: Data, V: Data>(
+        &self,
+        name: &str,
+        serdes: Serdes<K, V>,
+        retention: Duration,
+    ) -> DuplicateWindows<K, V> {
+        stream::duplicate_windows(&self.graph, name, serdes, Retention::new(ms(retention).max(1)))
     }
 
     /// Sets settings of the changelog of a store of processors, as [`Materialized::changelog_config`](super::Materialized::changelog_config)

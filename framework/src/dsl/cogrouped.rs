@@ -99,7 +99,7 @@ impl<'t, K: Data, A: Data> Cogrouped<'t, K, A> {
             Some(ms) => table.closes_after_ms(ms),
             None => table,
         };
-        let factory = Factory::node::<L, Change<A>, _>(|task, id| Merged::<L, A>(task.children(id)));
+        let factory = Factory::node::<L, Change<A>, _>(|task, id| Merged::<L, A>(task.changes(id)));
         let node = GraphNode::operator("cogroup", aggregates, factory).named_after(first).table(table);
         let node = self.graph.borrow_mut().add(node);
         self.graph.borrow_mut().keep_as(node, kind);

@@ -1,8 +1,10 @@
 //! Streams.
 
+mod duplicate_windows;
 mod filter;
 mod flat_map_values;
 mod join_global;
+mod join_stream;
 mod join_table;
 mod join_with_grace;
 mod key;
@@ -20,14 +22,17 @@ mod versions;
 use std::{cell::RefCell, fmt, sync::Arc};
 
 pub use self::{
-    join_with_grace::JoinedWithGrace,
+    duplicate_windows::DuplicateWindows,
+    join_stream::JoinedStream,
     process::{Store, Stores},
+    repartition::Repartitioned,
     versions::Versions,
 };
 pub(super) use self::{
+    duplicate_windows::duplicate_windows,
     process::{configure_changelog, make_queryable, store},
     repartition::Placed,
-    source::{source, unreadable},
+    source::{source, source_factory, unreadable},
     versions::versions,
 };
 use crate::{

@@ -1,6 +1,7 @@
 //! Tables.
 
 mod filter;
+mod group_by;
 mod join;
 mod lookup;
 mod map_values;
@@ -46,14 +47,14 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
 
     /// A table that has a store whenever its rows are looked up.
     pub(super) fn stored(graph: &'t RefCell<Graph>, node: NodeId, serdes: Serdes<K, V>) -> Self {
-        let rows: Rows<K, V> = Arc::new(move |task| Box::new(StoredRows(task.own_store(node))));
+        let rows: Rows<K, V> = Arc::new(move |task| lookup::as_passed_on(task, node, StoredRows(task.own_store(node))));
         Self { graph, node, serdes, rows }
     }
 
     /// A table whose rows are those of its store when it has one, and are made of those of other tables when not.
     fn derived(graph: &'t RefCell<Graph>, node: NodeId, serdes: Serdes<K, V>, rows: Rows<K, V>) -> Self {
         let rows: Rows<K, V> = Arc::new(move |task| match task.store(node) {
-            Some(store) => Box::new(StoredRows(store)),
+            Some(store) => lookup::as_passed_on(task, node, StoredRows(store)),
             None => rows(task),
         });
         Self { graph, node, serdes, rows }
@@ -82,8 +83,9 @@ impl<'t, K: Data, V: Data> Table<'t, Windowed<K>, V> {
         serdes: Serdes<Windowed<K>, V>,
         key_serde: Arc<dyn Serde<K>>,
     ) -> Self {
-        let rows: Rows<Windowed<K>, V> =
-            Arc::new(move |task| Box::new(TimedRows(task.timed_store(node, Arc::clone(&key_serde)))));
+        let rows: Rows<Windowed<K>, V> = Arc::new(move |task| {
+            lookup::as_passed_on(task, node, TimedRows(task.timed_store(node, Arc::clone(&key_serde))))
+        });
         Self { graph, node, serdes, rows }
     }
 }

@@ -1,7 +1,10 @@
 //! What windows there are.
 
+mod join;
+
 use std::{sync::Arc, time::Duration};
 
+pub use self::join::JoinWindows;
 use crate::serde::{Data, Serde, SessionWindowed, TimeWindowed, Windowed};
 
 /// Windows of a fixed size, aligned to the epoch: `[n * advance, n * advance + size)`.

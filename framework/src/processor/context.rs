@@ -34,6 +34,14 @@ pub(crate) struct Tolerance {
     pub(crate) production: bool,
 }
 
+/// Where a source record stands, and what is tolerated of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Position {
+    topic: Arc<str>,
+    offset: i64,
+    tolerates: Tolerance,
+}
+
 // === impl Tolerance ===
 
 impl Tolerance {
@@ -190,6 +198,21 @@ impl Context {
             self.topic = Arc::from("");
         }
         self.offset = -1;
+    }
+
+    /// Where the source record stands.
+    pub(crate) fn position(&self) -> Position {
+        Position { topic: Arc::clone(&self.topic), offset: self.offset, tolerates: self.tolerates }
+    }
+
+    /// What follows comes from this source record; gives where it came from before.
+    pub(crate) fn go_to(&mut self, position: Position) -> Position {
+        let Position { topic, offset, tolerates } = position;
+        Position {
+            topic: std::mem::replace(&mut self.topic, topic),
+            offset: std::mem::replace(&mut self.offset, offset),
+            tolerates: self.tolerate(tolerates),
+        }
     }
 
     /// Takes the counts of records that were left out back to what they were before a record.

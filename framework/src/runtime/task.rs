@@ -10,10 +10,10 @@ use super::{
 use crate::{
     log::{Append, Batch, Headers, TopicPartition},
     metrics::Metrics,
-    processor::{Context, DropReason, Dropped, ProcessError, PunctuationKind},
+    processor::{Context, DropReason, Dropped, Handlers, ProcessError, PunctuationKind},
     state::{CommitPoint, Dirty, StoreId, TaskId},
     time::Clock,
-    topology::{Processed, Processors, SubTopology},
+    topology::{JudgedUpdate, Processed, Processors, SubTopology},
 };
 
 /// A task that processes records.
@@ -201,7 +201,7 @@ impl Task {
     }
 
     pub(crate) fn uncommitted_bytes(&self) -> usize {
-        self.context.stores().uncommitted_bytes()
+        self.context.stores().uncommitted_bytes() + self.processors.waiting_bytes()
     }
 
     /// Memory of the rows at hand, and of the records that wait, in bytes.
@@ -217,6 +217,17 @@ impl Task {
     /// Whether the committed rows are whole, as far as queries have seen.
     pub(crate) fn check(&self) -> Result<(), ProcessError> {
         Ok(self.context.stores().check()?)
+    }
+
+    /// Before a commit: passes on the updates that have waited for it.
+    pub(crate) fn flush(&mut self, handlers: &Handlers) -> Result<(), Halt> {
+        match self.processors.flush(&mut self.context, handlers)? {
+            None => Ok(()),
+            Some(JudgedUpdate { topic, offset, verdict }) => {
+                let partition = TopicPartition::new(topic, self.id.partition);
+                Err(Halt::Judged { partition, offset, verdict })
+            }
+        }
     }
 
     /// First half of a commit: what changed in the stores goes to the changelogs, the last value per key. What the task does from

@@ -10,7 +10,7 @@ use super::{
     memory::{Memory, MemorySnapshot, MemoryWrite},
     range::{Direction, KeyRange},
     rocks::{Rocks, RocksRows, RocksSnapshot, RocksWriter},
-    timed::{Advance, BUCKET_BYTES, NO_STREAM_TIME},
+    timed::{Advance, BUCKET_BYTES, NO_STREAM_TIME, Progress},
 };
 
 /// Committed rows of all stores of a task, and the point they are at. Written by the owner's thread, read by any.
@@ -60,13 +60,12 @@ impl Backend {
             }
             _ => (None, CommitPoint::default()),
         };
-        let stream_time = |store| match rocks.as_ref().filter(|rocks| rocks.has(store)) {
-            Some(rocks) => rocks.stream_time(store),
-            None => Ok(NO_STREAM_TIME),
-        };
-        let stream_times: Result<Box<[_]>, _> =
-            (0..specs.len()).map(|store| stream_time(StoreId::new(store)).map(AtomicI64::new)).collect();
-        Ok(Self { stream_times: stream_times?, rocks, memory: Memory::new(specs.len(), point) })
+        let stream_times = specs.iter().map(|_| AtomicI64::new(NO_STREAM_TIME)).collect();
+        let opened = Self { stream_times, rocks, memory: Memory::new(specs.len(), point) };
+        for (stream_time, progress) in opened.stream_times.iter().zip(opened.progress()?) {
+            stream_time.store(progress.stream_time_ms, Ordering::Release);
+        }
+        Ok(opened)
     }
 
     /// Reads a committed row.
@@ -166,6 +165,16 @@ impl Backend {
         self.stream_times[store.index()].load(Ordering::Acquire)
     }
 
+    /// How far each store had come as of the last commit.
+    pub(super) fn progress(&self) -> Result<Box<[Progress]>, StateError> {
+        let stores = (0..self.stream_times.len()).map(StoreId::new);
+        let of = |store| match self.on_disk(store) {
+            Some(rocks) => rocks.progress(store),
+            None => Ok(Progress::NONE),
+        };
+        stores.map(of).collect()
+    }
+
     /// No rows yet, with room for about so many bytes.
     pub(super) fn rows(&self, bytes: usize) -> BackendRows {
         let to_rocks = self.rocks.as_ref().map(|_| RocksRows::new(bytes));
@@ -185,8 +194,8 @@ impl Backend {
             rocks.commit(rows, point)?;
         }
         self.memory.apply(rows.to_memory, point);
-        for Advance { store, stream_time_ms, keep_from } in rows.advances {
-            self.stream_times[store.index()].store(stream_time_ms, Ordering::Release);
+        for Advance { store, to, keep_from } in rows.advances {
+            self.stream_times[store.index()].store(to.stream_time_ms, Ordering::Release);
             if let Some((rocks, key)) = self.on_disk(store).zip(keep_from) {
                 rocks.drop_files_below(store, &key)?;
             }
@@ -275,10 +284,10 @@ impl BackendWriter<'_> {
 
     /// Moves the time of a store on. Comes before the rows that are written with it.
     pub(super) fn advance(&mut self, advance: Advance) {
-        let Advance { store, stream_time_ms, keep_from } = advance;
+        let Advance { store, to, keep_from } = advance;
         self.advances.push(advance);
         match &mut self.to_rocks {
-            Some(writer) if writer.has(store) => writer.advance(store, stream_time_ms, keep_from.as_ref()),
+            Some(writer) if writer.has(store) => writer.advance(store, to, keep_from.as_ref()),
             _ => self.to_memory.extend(keep_from.map(|key| MemoryWrite::RemoveBelow { store, key: key.into() })),
         }
     }

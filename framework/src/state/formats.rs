@@ -1,7 +1,8 @@
 //! Byte formats of rows. Those that others can see follow Kafka Streams and are tested against bytes it wrote.
 //!
 //! * `value_and_timestamp`: timestamp as 8 bytes big-endian, then the value.
-//! * `window_key`: key, start as 8 bytes big-endian, sequence number (0) as 4 bytes: rows of window stores in their changelogs.
+//! * `window_key`: key, start as 8 bytes big-endian, sequence number as 4 bytes (0 where a key has one row per start): rows of window stores
+//!   in their changelogs.
 //! * `session_key`: key, end, start as 8 bytes big-endian each: rows of session stores in their changelogs.
 
 use super::StoreKind;
@@ -37,9 +38,9 @@ pub fn value_and_timestamp(bytes: &[u8]) -> Option<Row<'_>> {
 }
 
 /// Appends what is behind the key in a `window_key`.
-pub fn put_window_suffix(out: &mut Vec<u8>, start_ms: i64) {
+pub fn put_window_suffix(out: &mut Vec<u8>, start_ms: i64, sequence: u32) {
     out.extend_from_slice(&start_ms.to_be_bytes());
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&sequence.to_be_bytes());
 }
 
 /// Appends what is behind the key in a `session_key`.
@@ -48,12 +49,12 @@ pub fn put_session_suffix(out: &mut Vec<u8>, start_ms: i64, end_ms: i64) {
     out.extend_from_slice(&start_ms.to_be_bytes());
 }
 
-/// Key and start of a `window_key`; `None` when it is too short.
+/// Key, start and sequence number of a `window_key`; `None` when it is too short.
 #[must_use]
-pub fn window_key(bytes: &[u8]) -> Option<(&[u8], i64)> {
-    let (rest, _sequence_number) = bytes.split_last_chunk::<4>()?;
+pub fn window_key(bytes: &[u8]) -> Option<(&[u8], i64, u32)> {
+    let (rest, sequence) = bytes.split_last_chunk::<4>()?;
     let (key, start) = rest.split_last_chunk::<8>()?;
-    Some((key, i64::from_be_bytes(*start)))
+    Some((key, i64::from_be_bytes(*start), u32::from_be_bytes(*sequence)))
 }
 
 /// Key, start and end of a `session_key`; `None` when it is too short.
@@ -70,21 +71,27 @@ pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
         StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
             put_value_and_timestamp(out, row);
         }
-        StoreKind::Session(_) | StoreKind::Buffer | StoreKind::TimeOrderedBuffer => out.extend_from_slice(row.value),
+        StoreKind::DuplicateWindow(_)
+        | StoreKind::Session(_)
+        | StoreKind::Buffer
+        | StoreKind::TimeOrderedBuffer
+        | StoreKind::List => out.extend_from_slice(row.value),
     }
 }
 
-/// Reads a row as stores of this kind keep it, or says what is wrong with it. The timestamps of sessions and of
-/// updates that wait are not with their rows: they are 0 here.
+/// Reads a row as stores of this kind keep it, or says what is wrong with it. Where the timestamp is not with the row it is 0 here:
+/// those of sessions, of windows with several values, of updates that wait, of lists.
 pub(super) fn row(kind: StoreKind, bytes: &[u8]) -> Result<Row<'_>, String> {
     match kind {
         StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
             value_and_timestamp(bytes)
                 .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len()))
         }
-        StoreKind::Session(_) | StoreKind::Buffer | StoreKind::TimeOrderedBuffer => {
-            Ok(Row { value: bytes, timestamp_ms: 0 })
-        }
+        StoreKind::DuplicateWindow(_)
+        | StoreKind::Session(_)
+        | StoreKind::Buffer
+        | StoreKind::TimeOrderedBuffer
+        | StoreKind::List => Ok(Row { value: bytes, timestamp_ms: 0 }),
     }
 }
 
@@ -140,14 +147,12 @@ mod tests {
     fn keys_of_windows_and_sessions_are_what_kafka_streams_writes() {
         let keys: Vec<GoldenKey> =
             serde_json::from_str(include_str!("testdata/window_store_key.json")).expect("the golden keys");
-        // Others keep several rows under one start.
-        let keys: Vec<_> = keys.into_iter().filter(|golden| golden.seq == 0).collect();
         assert!(keys.len() > 20);
         for golden in keys {
             let mut bytes = golden.key.clone().into_bytes();
-            put_window_suffix(&mut bytes, golden.start);
+            put_window_suffix(&mut bytes, golden.start, golden.seq);
             assert_eq!(bytes, from_hex(&golden.hex));
-            assert_eq!(window_key(&bytes), Some((golden.key.as_bytes(), golden.start)));
+            assert_eq!(window_key(&bytes), Some((golden.key.as_bytes(), golden.start, golden.seq)));
         }
         let keys: Vec<GoldenKey> =
             serde_json::from_str(include_str!("testdata/session_store_key.json")).expect("the golden keys");

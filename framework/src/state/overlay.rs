@@ -11,7 +11,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 
 use self::{
-    rows::{Hashed, Rows},
+    rows::{Hashed, InOrder, Rows},
     slab::Slab,
 };
 use super::{
@@ -189,13 +189,18 @@ impl Overlay {
         (self.live_bytes, self.frozen_bytes) = (0, 0);
     }
 
-    /// The uncommitted rows of a range, in order.
+    /// Whether a scan of rows of this time and later needs no others than the uncommitted ones.
+    pub(super) fn scans_all_of(&self, store: StoreId, time: i64) -> bool {
+        self.stores[store.index()].scans_all_of(time)
+    }
+
+    /// The uncommitted rows of a range, in order, and maybe some of the committed ones.
     pub(super) fn uncommitted<'a>(
         &'a mut self,
         store: StoreId,
         range: &KeyRange<'_>,
         direction: Direction,
-    ) -> Box<dyn Iterator<Item = (&'a [u8], Entry<'a>)> + 'a> {
+    ) -> InOrder<'a> {
         self.stores[store.index()].uncommitted(&self.slab, range, direction, self.clock)
     }
 }

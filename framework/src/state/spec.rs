@@ -33,6 +33,9 @@ pub enum StoreKind {
     /// Latest value and its timestamp per key and start of a window, for as long as `retention` says. Rows are kept and logged
     /// as those of a [`StoreKind::TimestampedKeyValue`]; how their keys are logged is in [`formats`](super::formats).
     TimestampedWindow(Retention),
+    /// All values of each key and start of a window, in the order in which they came, for as long as `retention` says. On disk and logged: the
+    /// plain value, under the key of a window with a number.
+    DuplicateWindow(Retention),
     /// Latest value per key and bounds of a session, for as long as `retention` says. On disk and logged: the plain value.
     Session(Retention),
     /// Updates that wait, by key and in the order of time; see [`BufferValue`](super::BufferValue).
@@ -43,6 +46,8 @@ pub enum StoreKind {
     /// All values that a key had, each with the times from which on and up to which it was valid; those that are followed by another
     /// one for as long as `retention` says. Logged: each update, as the plain value under its timestamp.
     Versioned(Retention),
+    /// Values per key, in the order in which they came: as one row, which is the list of them ([`lists`](super::lists)), on disk and logged.
+    List,
 }
 
 /// How long rows that belong to a time (the start of a window, the end of a session) are kept, and in which order.
@@ -70,10 +75,12 @@ impl StoreKind {
         match self {
             Self::TimestampedKeyValue => "timestamped-key-value",
             Self::TimestampedWindow(_) => "timestamped-window",
+            Self::DuplicateWindow(_) => "duplicate-window",
             Self::Session(_) => "session",
             Self::Buffer => "buffer",
             Self::TimeOrderedBuffer => "time-ordered-buffer",
             Self::Versioned(_) => "versioned",
+            Self::List => "list",
         }
     }
 
@@ -81,10 +88,20 @@ impl StoreKind {
     #[must_use]
     pub const fn retention(self) -> Option<Retention> {
         match self {
-            Self::TimestampedKeyValue | Self::Buffer | Self::TimeOrderedBuffer => None,
-            Self::TimestampedWindow(retention) | Self::Session(retention) | Self::Versioned(retention) => {
-                Some(retention)
-            }
+            Self::TimestampedKeyValue | Self::Buffer | Self::TimeOrderedBuffer | Self::List => None,
+            Self::TimestampedWindow(retention)
+            | Self::DuplicateWindow(retention)
+            | Self::Session(retention)
+            | Self::Versioned(retention) => Some(retention),
+        }
+    }
+
+    /// Whether a key, with its window or session if there are such, tells one row, which is a value.
+    #[must_use]
+    pub const fn has_rows_by_key(self) -> bool {
+        match self {
+            Self::TimestampedKeyValue | Self::TimestampedWindow(_) | Self::Session(_) | Self::Versioned(_) => true,
+            Self::DuplicateWindow(_) | Self::Buffer | Self::TimeOrderedBuffer | Self::List => false,
         }
     }
 

@@ -42,6 +42,7 @@ pub struct TaskStores {
     memory: MemoryBudget,
     committed: CommitPoint,
     times: StreamTimes,
+    discards: u64,
     /// Updates of versioned stores since the last freeze.
     journal: Journal,
     warming: Warming,
@@ -116,7 +117,8 @@ impl TaskStores {
         let mut stores = Self {
             owner,
             overlay: Overlay::new(specs.iter().map(|spec| Layout::of(spec.kind))),
-            times: StreamTimes::new((0..specs.len()).map(|store| backend.stream_time(StoreId::new(store))).collect()),
+            times: StreamTimes::new(backend.progress()?),
+            discards: 0,
             frozen: None,
             memory: settings.memory.clone(),
             committed: backend.point(),
@@ -236,6 +238,18 @@ impl TaskStores {
         Ok(flow)
     }
 
+    /// Walks the rows of a range that are at hand, when all of them are.
+    fn scan_at_hand(
+        &mut self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: &mut impl FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut rows = self.overlay.uncommitted(store, range, direction);
+        rows.try_for_each(|(key, entry)| entry.row().map_or(ControlFlow::Continue(()), |row| f(key, row)))
+    }
+
     // --- the commit ---
 
     /// Memory of uncommitted writes, frozen ones included, in bytes.
@@ -269,8 +283,10 @@ impl TaskStores {
                 put(&mut writer, row, kind, store, key, entry.row());
             }
             let key = match kind {
-                StoreKind::TimestampedKeyValue => Some(key),
-                StoreKind::TimestampedWindow(_) | StoreKind::Session(_) => Some(Layout::logged(key)),
+                StoreKind::TimestampedKeyValue | StoreKind::List => Some(key),
+                StoreKind::TimestampedWindow(_) | StoreKind::DuplicateWindow(_) | StoreKind::Session(_) => {
+                    Some(Layout::logged(key))
+                }
                 StoreKind::Buffer => buffer::logged(key),
                 StoreKind::TimeOrderedBuffer => logged_in_order(key),
                 StoreKind::Versioned(_) => None,
@@ -306,8 +322,15 @@ impl TaskStores {
         Ok(())
     }
 
+    /// How often uncommitted writes were forgotten: whoever remembers something of them has to look anew then.
+    #[must_use]
+    pub fn discards(&self) -> u64 {
+        self.discards
+    }
+
     /// Forgets all uncommitted writes, frozen ones too.
     pub fn discard(&mut self) {
+        self.discards += 1;
         self.frozen = None;
         self.overlay.discard();
         self.times.discard();
@@ -358,8 +381,8 @@ impl TaskStores {
         }
         let layout = Layout::of(kind);
         if let Some(layout) = layout {
-            let times = records.iter().filter_map(|record| layout.time_of(record.key?));
-            times.for_each(|time| self.times.observe(store, time));
+            let keys = records.iter().filter_map(|record| record.key);
+            keys.for_each(|key| self.times.observe_logged(store, layout, key));
         }
         let mut rows = self.backend.rows(records.bytes());
         let mut writer = self.backend.writer(&mut rows);

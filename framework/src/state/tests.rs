@@ -1,6 +1,7 @@
 //! The state engine on its backends.
 
 mod crash;
+mod duplicates;
 mod model;
 mod time_ordered;
 mod timed;

@@ -33,6 +33,8 @@ pub struct TimedKey<'a> {
     pub start_ms: i64,
     /// Where the session ends, in ms since the epoch. Rows of windows do not know their end: their start again.
     pub end_ms: i64,
+    /// Which of the rows of this key and start it is, in the order in which they came; 0 where there is one only.
+    pub sequence: u32,
 }
 
 /// How the rows of a store lie.
@@ -40,6 +42,8 @@ pub struct TimedKey<'a> {
 pub(super) struct Layout {
     retention: Retention,
     sessions: bool,
+    /// Whether there may be several rows of one key and start.
+    numbered: bool,
 }
 
 /// The rows of a range of times that can be seen.
@@ -50,20 +54,29 @@ pub(super) struct Visible {
     pub(super) to: i64,
 }
 
-/// The stream times of a task's stores, in ms: the latest time of any row written.
-#[derive(Debug)]
-pub(super) struct StreamTimes {
-    live: Box<[i64]>,
-    /// As of the last freeze, or of the last commit when nothing waits for one.
-    frozen: Box<[i64]>,
-    committed: Box<[i64]>,
+/// How far a store has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Its stream time in ms: the latest time of any row written.
+    pub(super) stream_time_ms: i64,
+    /// The number of the last row that was numbered.
+    pub(super) sequence: u32,
 }
 
-/// How the time of a store has moved on.
+/// How far a task's stores have come.
+#[derive(Debug)]
+pub(super) struct StreamTimes {
+    live: Box<[Progress]>,
+    /// As of the last freeze, or of the last commit when nothing waits for one.
+    frozen: Box<[Progress]>,
+    committed: Box<[Progress]>,
+}
+
+/// How a store has moved on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Advance {
     pub(super) store: StoreId,
-    pub(super) stream_time_ms: i64,
+    pub(super) to: Progress,
     /// When this has moved on too: keys on disk below this one are to be removed.
     pub(super) keep_from: Option<[u8; BUCKET_BYTES]>,
 }
@@ -74,13 +87,19 @@ impl<'a> TimedKey<'a> {
     /// The row of a key's window.
     #[must_use]
     pub const fn window(key: &'a [u8], start_ms: i64) -> Self {
-        Self { key, start_ms, end_ms: start_ms }
+        Self::numbered(key, start_ms, 0)
+    }
+
+    /// One of the rows of a key's window.
+    #[must_use]
+    pub const fn numbered(key: &'a [u8], start_ms: i64, sequence: u32) -> Self {
+        Self { key, start_ms, end_ms: start_ms, sequence }
     }
 
     /// The row of a key's session.
     #[must_use]
     pub const fn session(key: &'a [u8], start_ms: i64, end_ms: i64) -> Self {
-        Self { key, start_ms, end_ms }
+        Self { key, start_ms, end_ms, sequence: 0 }
     }
 }
 
@@ -95,11 +114,21 @@ impl Layout {
     /// How the rows of a kind of stores expire; `None` when they do not.
     pub(super) fn expiring(kind: StoreKind) -> Option<Self> {
         let retention = kind.retention()?;
-        Some(Self { retention, sessions: matches!(kind, StoreKind::Session(_)) })
+        let (sessions, numbered) = match kind {
+            StoreKind::Session(_) => (true, false),
+            StoreKind::DuplicateWindow(_) => (false, true),
+            _ => (false, false),
+        };
+        Some(Self { retention, sessions, numbered })
     }
 
     pub(super) fn retention(self) -> Retention {
         self.retention
+    }
+
+    /// Whether no row is ever looked for by its own key: nobody knows its number.
+    pub(super) fn has_rows_for_scans_only(self) -> bool {
+        self.numbered
     }
 
     /// The time that a row belongs to.
@@ -114,6 +143,12 @@ impl Layout {
         Some(i64::from_be_bytes(*logged[at..].first_chunk()?))
     }
 
+    /// The number of a row by its key as it is logged; `None` when rows are not numbered.
+    pub(super) fn sequence_of(self, logged: &[u8]) -> Option<u32> {
+        let (_, _, sequence) = formats::window_key(logged).filter(|_| self.numbered)?;
+        Some(sequence)
+    }
+
     /// Writes the key on disk.
     pub(super) fn put_key(self, out: &mut Vec<u8>, key: TimedKey<'_>) {
         out.clear();
@@ -122,7 +157,7 @@ impl Layout {
         if self.sessions {
             formats::put_session_suffix(out, key.start_ms, key.end_ms);
         } else {
-            formats::put_window_suffix(out, key.start_ms);
+            formats::put_window_suffix(out, key.start_ms, key.sequence);
         }
     }
 
@@ -161,7 +196,7 @@ impl Layout {
         if self.sessions {
             formats::session_key(logged).map(|(key, start_ms, end_ms)| TimedKey::session(key, start_ms, end_ms))
         } else {
-            formats::window_key(logged).map(|(key, start_ms)| TimedKey::window(key, start_ms))
+            formats::window_key(logged).map(|(key, start_ms, sequence)| TimedKey::numbered(key, start_ms, sequence))
         }
     }
 
@@ -235,44 +270,82 @@ impl Visible {
     }
 }
 
+// === impl Progress ===
+
+impl Progress {
+    /// That of a store that was never written to.
+    pub(super) const NONE: Self = Self { stream_time_ms: NO_STREAM_TIME, sequence: 0 };
+
+    /// Numbers go from 1 to this, and then from 1 on again: those of Kafka Streams are never negative.
+    const LAST_SEQUENCE: u32 = i32::MAX.cast_unsigned();
+
+    fn next_sequence(self) -> u32 {
+        self.sequence % Self::LAST_SEQUENCE + 1
+    }
+
+    /// Whether a number came after the last one: by the shorter way around.
+    fn is_before(self, sequence: u32) -> bool {
+        let ahead = sequence.wrapping_sub(self.sequence) & Self::LAST_SEQUENCE;
+        (1..Self::LAST_SEQUENCE / 2).contains(&ahead)
+    }
+}
+
 // === impl StreamTimes ===
 
 impl StreamTimes {
     /// As they were committed.
-    pub(super) fn new(committed: Box<[i64]>) -> Self {
+    pub(super) fn new(committed: Box<[Progress]>) -> Self {
         Self { live: committed.clone(), frozen: committed.clone(), committed }
     }
 
     /// The time of a store as the task sees it.
     pub(super) fn live(&self, store: StoreId) -> i64 {
-        self.live[store.index()]
+        self.live[store.index()].stream_time_ms
     }
 
     pub(super) fn committed(&self, store: StoreId) -> i64 {
-        self.committed[store.index()]
+        self.committed[store.index()].stream_time_ms
     }
 
     /// A row of this time is written.
     pub(super) fn observe(&mut self, store: StoreId, time: i64) {
-        let live = &mut self.live[store.index()];
+        let live = &mut self.live[store.index()].stream_time_ms;
         *live = time.max(*live);
     }
 
-    /// Ends the interval: how the time of a store has moved on since the last one.
+    /// The number of the next row of a store whose rows are numbered.
+    pub(super) fn next_sequence(&mut self, store: StoreId) -> u32 {
+        let live = &mut self.live[store.index()];
+        live.sequence = live.next_sequence();
+        live.sequence
+    }
+
+    /// A row with this key, as it is logged, is restored.
+    pub(super) fn observe_logged(&mut self, store: StoreId, layout: Layout, logged: &[u8]) {
+        if let Some(time) = layout.time_of(logged) {
+            self.observe(store, time);
+        }
+        let live = &mut self.live[store.index()];
+        if let Some(sequence) = layout.sequence_of(logged).filter(|sequence| live.is_before(*sequence)) {
+            live.sequence = sequence;
+        }
+    }
+
+    /// Ends the interval: how a store has moved on since the last one.
     pub(super) fn freeze(&mut self, store: StoreId, layout: Layout) -> Option<Advance> {
         let (before, now) = (&mut self.frozen[store.index()], self.live[store.index()]);
-        let kept_before = layout.retention.kept_from(*before);
+        let kept_before = layout.retention.kept_from(before.stream_time_ms);
         if std::mem::replace(before, now) == now {
             return None;
         }
-        let kept = layout.retention.kept_from(now);
+        let kept = layout.retention.kept_from(now.stream_time_ms);
         let keep_from = (kept > kept_before).then(|| bucket_bytes(kept));
-        Some(Advance { store, stream_time_ms: now, keep_from })
+        Some(Advance { store, to: now, keep_from })
     }
 
     /// The first key on disk that is not removed, as of the last freeze.
     pub(super) fn kept_from(&self, store: StoreId, layout: Layout) -> [u8; BUCKET_BYTES] {
-        bucket_bytes(layout.retention.kept_from(self.frozen[store.index()]))
+        bucket_bytes(layout.retention.kept_from(self.frozen[store.index()].stream_time_ms))
     }
 
     /// The frozen interval is committed.
@@ -284,5 +357,26 @@ impl StreamTimes {
     pub(super) fn discard(&mut self) {
         self.live.copy_from_slice(&self.committed);
         self.frozen.copy_from_slice(&self.committed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_begin_anew_at_their_end_and_go_on_behind_the_latest_that_was_restored() {
+        let store = StoreId::new(0);
+        let mut times =
+            StreamTimes::new(Box::new([Progress { sequence: Progress::LAST_SEQUENCE - 1, ..Progress::NONE }]));
+        let numbers: Vec<_> = (0..3).map(|_| times.next_sequence(store)).collect();
+        assert_eq!(numbers, [Progress::LAST_SEQUENCE, 1, 2]);
+        let layout = Layout::of(StoreKind::DuplicateWindow(Retention::new(1))).expect("rows belong to a time");
+        for sequence in [Progress::LAST_SEQUENCE, 7, 3] {
+            let mut logged = b"key".to_vec();
+            formats::put_window_suffix(&mut logged, 5, sequence);
+            times.observe_logged(store, layout, &logged);
+        }
+        assert_eq!((times.next_sequence(store), times.live(store)), (8, 5));
     }
 }

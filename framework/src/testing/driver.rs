@@ -104,7 +104,10 @@ impl TopologyTestDriver {
     ///
     /// When the state in memory cannot be opened.
     pub fn new(topology: &Topology) -> Result<Self, DriverError> {
-        let resolved = topology.resolve(topology.name());
+        Self::open(topology.resolve(topology.name()))
+    }
+
+    fn open(resolved: Resolved) -> Result<Self, DriverError> {
         let collector = Rc::new(RefCell::new(Collector::default()));
         let settings = StateSettings::default();
         let globals = GlobalTables::open(&settings, &resolved)?;
@@ -143,6 +146,45 @@ impl TopologyTestDriver {
     pub fn with_timestamps(mut self, timestamps: Timestamps) -> Self {
         self.tasks.iter_mut().for_each(|task| task.set_timestamps(timestamps));
         self
+    }
+
+    /// Coalesces the updates of all tables that are read or aggregated, and kept, as
+    /// [`Config::coalesce_updates`](crate::Config::coalesce_updates) does; to be called first. It makes a difference where several
+    /// records are committed together: [`TopologyTestDriver::commit_on_request`].
+    ///
+    /// # Errors
+    ///
+    /// When the state in memory cannot be opened.
+    pub fn with_coalesced_updates(self) -> Result<Self, DriverError> {
+        Self::open(self.resolved.coalesce_all(true))
+    }
+
+    /// Commits when [`TopologyTestDriver::commit`] is called, and no record by itself: updates of tables that are coalesced wait until
+    /// then, and rows are not seen before.
+    #[must_use]
+    pub fn commit_on_request(mut self) -> Self {
+        self.tasks.iter_mut().for_each(DriverTask::commit_on_request);
+        self
+    }
+
+    /// Commits all tasks, and what they write in turn to topics that are read, until there is nothing more to do.
+    ///
+    /// # Errors
+    ///
+    /// When an update that has waited cannot be processed.
+    pub fn commit(&mut self) -> Result<(), DriverError> {
+        loop {
+            for task in 0..self.tasks.len() {
+                let committed = self.tasks[task].commit(&self.handlers);
+                let written = self.collector.borrow_mut().take();
+                committed?;
+                written.into_iter().for_each(|record| self.written(record));
+            }
+            if self.waiting.values().all(VecDeque::is_empty) {
+                return Ok(());
+            }
+            self.process_waiting()?;
+        }
     }
 
     /// Processes a record to the end. `timestamp_ms` is ms since the epoch.
@@ -240,7 +282,7 @@ impl TopologyTestDriver {
     /// When a punctuation fails.
     pub fn advance_wall_clock(&mut self, by: Duration) -> Result<(), DriverError> {
         for task in 0..self.tasks.len() {
-            let advanced = self.tasks[task].advance_wall_clock(by);
+            let advanced = self.tasks[task].advance_wall_clock(&self.handlers, by);
             let written = self.collector.borrow_mut().take();
             advanced?;
             written.into_iter().for_each(|record| self.written(record));

@@ -42,6 +42,8 @@ pub enum Step {
     AppendOutput,
     /// Records are flushed.
     Flush,
+    /// The group is asked for the metadata of an epoch: twice for each commit, by the worker and by the thread that commits.
+    GroupMetadata,
     /// Positions are added to the transaction.
     SendOffsets,
     /// The transaction is committed.
@@ -272,12 +274,13 @@ impl State {
 
 impl Step {
     /// All steps.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Init,
         Self::Begin,
         Self::AppendChangelog,
         Self::AppendOutput,
         Self::Flush,
+        Self::GroupMetadata,
         Self::SendOffsets,
         Self::Commit,
         Self::CommitOffsets,
@@ -298,6 +301,7 @@ impl Step {
             Self::AppendChangelog => "append-changelog",
             Self::AppendOutput => "append-output",
             Self::Flush => "flush",
+            Self::GroupMetadata => "group-metadata",
             Self::SendOffsets => "send-offsets",
             Self::Commit => "commit",
             Self::CommitOffsets => "commit-offsets",

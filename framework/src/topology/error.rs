@@ -24,6 +24,12 @@ pub enum TopologyError {
         /// The name.
         name: String,
     },
+    /// A repartition topic is to have a number of partitions that no topic can have.
+    #[error("a repartition topic cannot have {partitions} partitions: say 1 or more, or nothing")]
+    RepartitionCount {
+        /// The number.
+        partitions: u32,
+    },
     /// A name that a topic cannot have.
     #[error(
         "`{name}` cannot name {what}: use up to {limit} letters, digits, `.`, `_` and `-` (a name that was generated is \

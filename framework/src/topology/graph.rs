@@ -124,6 +124,8 @@ pub(crate) struct TableDef {
     pub(super) serdes: Box<dyn Any + Send + Sync>,
     /// The formats of its rows.
     pub(super) formats: (Format, Format),
+    /// Whether its updates wait for the commit, of each row only the last one.
+    pub(super) coalesced: bool,
     /// When its keys are windows: how much later than their end they close, in ms.
     pub(super) closes_after_ms: Option<i64>,
 }
@@ -182,6 +184,8 @@ pub(crate) struct StoreDef {
 pub(crate) struct RepartitionDef {
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
+    /// How many partitions it has, when that was said.
+    pub(super) partitions: Option<i32>,
     /// The node that it was made for; it has its name from there otherwise.
     pub(super) made_for: Option<NodeId>,
     /// The node that writes to it.
@@ -265,7 +269,7 @@ impl StoreDef {
 
     /// Lets the REST interface read it; `false` when it has no rows to be read.
     pub(crate) fn queryable(&mut self) -> bool {
-        self.queryable = !matches!(self.kind, StoreKind::Buffer | StoreKind::TimeOrderedBuffer);
+        self.queryable = self.kind.has_rows_by_key();
         self.queryable
     }
 }

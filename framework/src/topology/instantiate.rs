@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     processor::{
-        BufferStore, Children, KeyValueStore, Node, Punctuated, Shared, Source, TimedStore, TimestampedStore,
-        VersionedStore,
+        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, DuplicateWindowStore, KeyValueStore, Node,
+        PassedOn, Punctuated, Shared, SharedWaiting, Source, TimedStore, TimestampedStore, VersionedStore,
     },
-    serde::{Serde, Serdes, Windowed},
+    serde::{Data, Serde, Serdes, Windowed},
     state::StoreId,
 };
 
@@ -22,15 +22,32 @@ pub(crate) struct Instantiation<'r> {
     cut: &'r Cut,
     /// Nodes with several parents that were made already: `Shared<K, V>` each.
     shared: HashMap<NodeId, Box<dyn Any>>,
+    /// What nodes that use the same store have in common.
+    common: HashMap<StoreId, Rc<dyn Any>>,
     /// Nodes that are called at times.
     punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
+    /// Nodes in which updates wait.
+    coalescing: Vec<(NodeId, Rc<RefCell<dyn Coalescing>>)>,
+    /// The updates that wait: `SharedWaiting<K, V>` each.
+    waiting: HashMap<NodeId, Box<dyn Any>>,
+    /// Whether rows are looked up as they were passed on; see [`Self::as_passed_on`].
+    as_passed_on: bool,
 }
 
 // === impl Instantiation ===
 
 impl<'r> Instantiation<'r> {
     pub(super) fn new(resolved: &'r Resolved, cut: &'r Cut) -> Self {
-        Self { resolved, cut, shared: HashMap::new(), punctuated: Vec::new() }
+        Self {
+            resolved,
+            cut,
+            shared: HashMap::new(),
+            common: HashMap::new(),
+            punctuated: Vec::new(),
+            coalescing: Vec::new(),
+            waiting: HashMap::new(),
+            as_passed_on: false,
+        }
     }
 
     /// Makes a source.
@@ -43,6 +60,60 @@ impl<'r> Instantiation<'r> {
         let resolved = self.resolved;
         let children = &resolved.graph().node(id).children;
         Children::new(children.iter().map(|child| self.node(*child)).collect())
+    }
+
+    /// Makes the children of a node that gives the changes of a table. Where the table is coalesced, changes wait before them.
+    pub(crate) fn changes<K: Data, V: Data>(&mut self, id: NodeId) -> Children<K, Change<V>> {
+        let children = self.children(id);
+        if children.is_empty() || !self.coalesces(id) {
+            return children;
+        }
+        let (_, store) = self.store_of(id).expect("only tables that are kept are coalesced");
+        let serdes = self.serdes::<K, V>(id);
+        let sends_old = self.resolved.graph().table(id).sends_old;
+        let node = Coalesce::new(self.waiting(id), Arc::clone(serdes.key()), store, sends_old, children);
+        let node = Rc::new(RefCell::new(node));
+        let coalescing: Rc<RefCell<dyn Coalescing>> = node.clone();
+        self.coalescing.push((id, coalescing));
+        Children::new(vec![Box::new(Coalesced(node))])
+    }
+
+    /// The updates of a coalesced table that wait.
+    fn waiting<K: Data, V: Data>(&mut self, table: NodeId) -> SharedWaiting<K, V> {
+        let waiting = self.waiting.entry(table).or_insert_with(|| Box::new(SharedWaiting::<K, V>::default()));
+        let waiting: Option<&SharedWaiting<K, V>> = waiting.downcast_ref();
+        Rc::clone(waiting.expect("handles of tables know the type of their rows"))
+    }
+
+    /// Makes what looks up rows as they were passed on last, and not with updates that wait: for a join that makes changes of both
+    /// tables' changes, so that each of its changes begins where the one before has ended.
+    pub(crate) fn as_passed_on<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.as_passed_on, true);
+        let made = make(self);
+        self.as_passed_on = outer;
+        made
+    }
+
+    /// The rows of a table before the updates that wait, for who looks them up as they were passed on.
+    pub(crate) fn passed_on<K: Data, V: Data>(&mut self, table: NodeId) -> Option<PassedOn<K, V>> {
+        if !self.as_passed_on || !self.coalesces(table) {
+            return None;
+        }
+        let (_, store) = self.store_of(table)?;
+        let key_serde = Arc::clone(self.serdes::<K, V>(table).key());
+        Some(PassedOn::new(self.waiting(table), key_serde, store))
+    }
+
+    /// Whether the updates of a node's table wait for the commit.
+    pub(crate) fn coalesces(&self, node: NodeId) -> bool {
+        self.resolved.graph().coalesces(node, self.resolved.coalesces_all())
+    }
+
+    /// Nodes in which updates wait, those upstream first.
+    pub(super) fn take_coalescing(&mut self) -> Vec<Rc<RefCell<dyn Coalescing>>> {
+        let mut coalescing = std::mem::take(&mut self.coalescing);
+        coalescing.sort_by_key(|(id, _)| *id);
+        coalescing.into_iter().map(|(_, node)| node).collect()
     }
 
     /// How the topics of a source are read; `None` for a source of the application's own topics.
@@ -104,6 +175,15 @@ impl<'r> Instantiation<'r> {
         VersionedStore::new(id, name, self.serdes_of(store))
     }
 
+    /// Access to a store of processors that keeps all values.
+    pub(crate) fn duplicate_window_store<K: 'static, V: 'static>(
+        &self,
+        store: StoreIndex,
+    ) -> DuplicateWindowStore<K, V> {
+        let (id, name) = self.place_of(store);
+        DuplicateWindowStore::new(id, name, &self.serdes_of(store))
+    }
+
     /// The serdes of a store of processors.
     fn serdes_of<K: 'static, V: 'static>(&self, store: StoreIndex) -> Serdes<K, V> {
         let serdes = match &self.resolved.graph().stores[store.index()].owner {
@@ -116,6 +196,12 @@ impl<'r> Instantiation<'r> {
     /// The store at this place among those that a node uses, and its name.
     pub(crate) fn used_store(&self, node: NodeId, place: usize) -> (StoreId, Arc<str>) {
         self.place_of(self.resolved.graph().node(node).uses[place])
+    }
+
+    /// What the nodes that use a store have in common: made by the first of them.
+    pub(crate) fn common<T: Default + 'static>(&mut self, store: StoreId) -> Rc<T> {
+        let common = self.common.entry(store).or_insert_with(|| Rc::new(T::default()));
+        Rc::clone(common).downcast().expect("the users of a store know what they have in common")
     }
 
     /// Adds a node that is called at times.
@@ -149,7 +235,12 @@ impl<'r> Instantiation<'r> {
 
     /// Whether the changes of a table must carry old values.
     pub(crate) fn sends_old(&self, table: NodeId) -> bool {
-        self.resolved.graph().table(table).sends_old
+        self.resolved.graph().table(table).sends_old || self.coalesces(table)
+    }
+
+    /// Whether the old value of a new row is that of the initializer, as in Kafka Streams; with its record cache it is none there.
+    pub(crate) fn sends_initial(&self, table: NodeId) -> bool {
+        self.sends_old(table) && !self.coalesces(table)
     }
 
     /// Whether a table is made of another one, row by row, that has versions.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::state::StoreKind;
+use crate::state::{Retention, StoreKind};
 
 /// A topic that the application creates for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,9 @@ const VERSIONS_LAG_MS: i64 = 86_400_000;
 /// The policy of windows' changelogs: the latest record of each window, and none that is too old.
 const COMPACT_AND_DELETE: &str = "compact,delete";
 
+/// The policy of the changelogs of windows that keep all values: no record replaces another.
+const DELETE: &str = "delete";
+
 /// What is part of how the application works.
 const FIXED: [&str; 2] = ["cleanup.policy", "message.timestamp.type"];
 
@@ -44,14 +47,14 @@ const REPARTITION_SEGMENT_BYTES: &str = "52428800";
 impl InternalTopic {
     /// A repartition topic. Its records are deleted by the application when they are processed, never by age.
     pub(super) fn repartition(name: Arc<str>, partitions: i32) -> Self {
-        let own = [("cleanup.policy", "delete"), (RETENTION, "-1"), ("segment.bytes", REPARTITION_SEGMENT_BYTES)];
+        let own = [("cleanup.policy", DELETE), (RETENTION, "-1"), ("segment.bytes", REPARTITION_SEGMENT_BYTES)];
         Self::new(name, partitions, &own)
     }
 
     /// The changelog of a store.
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
-            StoreKind::TimestampedKeyValue | StoreKind::Buffer | StoreKind::TimeOrderedBuffer => {
+            StoreKind::TimestampedKeyValue | StoreKind::Buffer | StoreKind::TimeOrderedBuffer | StoreKind::List => {
                 Self::new(name, partitions, &[("cleanup.policy", "compact")])
             }
             StoreKind::Versioned(retention) => {
@@ -59,21 +62,28 @@ impl InternalTopic {
                 Self::new(name, partitions, &[("cleanup.policy", "compact"), (COMPACTION_LAG, &lag_ms)])
             }
             StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
-                let retention_ms = retention.retention_ms.to_string();
-                Self::new(name, partitions, &[("cleanup.policy", COMPACT_AND_DELETE), (RETENTION, &retention_ms)])
+                Self::windows(name, partitions, COMPACT_AND_DELETE, retention)
             }
+            StoreKind::DuplicateWindow(retention) => Self::windows(name, partitions, DELETE, retention),
         }
+    }
+
+    fn windows(name: Arc<str>, partitions: i32, policy: &str, retention: Retention) -> Self {
+        let retention_ms = retention.retention_ms.to_string();
+        Self::new(name, partitions, &[("cleanup.policy", policy), (RETENTION, &retention_ms)])
+    }
+
+    /// For how long a store of windows or sessions keeps rows, in ms; `None` when this is not the changelog of one.
+    fn kept_ms(&self) -> Option<i64> {
+        self.config.get(RETENTION)?.parse().ok().filter(|ms| *ms >= 0)
     }
 
     /// The topic's settings, with which a changelog of windows keeps records for so many ms longer than its store keeps rows.
     #[must_use]
     pub fn config_with_additional_retention(&self, additional_ms: i64) -> BTreeMap<String, String> {
         let mut config = self.config.clone();
-        if config.get("cleanup.policy").is_some_and(|policy| policy == COMPACT_AND_DELETE)
-            && let Some(retention) = config.get_mut(RETENTION)
-            && let Ok(retention_ms) = retention.parse::<i64>()
-        {
-            *retention = retention_ms.saturating_add(additional_ms).to_string();
+        if let Some(kept_ms) = self.kept_ms() {
+            config.insert(RETENTION.to_owned(), kept_ms.saturating_add(additional_ms).to_string());
         }
         config.extend(self.asked.clone());
         config
@@ -100,10 +110,7 @@ impl InternalTopic {
                 "the changelog has to keep all versions that its store keeps: for {lag_ms} ms or more"
             ));
         }
-        if policy != COMPACT_AND_DELETE {
-            return None;
-        }
-        let kept = self.config.get(RETENTION).and_then(|ms| ms.parse().ok()).unwrap_or(i64::MAX);
+        let kept = self.kept_ms()?;
         let too_soon = setting == RETENTION && number.is_none_or(|ms| ms < kept && ms != -1);
         let too_large = setting == "retention.bytes" && number != Some(-1);
         (too_soon || too_large)

@@ -101,8 +101,9 @@ impl Resolved {
         groups
     }
 
-    /// A repartition topic has as many partitions as the external topics that it is joined with; else as many as the
-    /// largest of the topics behind it, or of the repartition topics that it is joined with.
+    /// A repartition topic has as many partitions as was said; else as many as the external topics that it is joined with, or as was said
+    /// of a repartition topic that it is joined with; else as many as the largest of the topics behind it, or of the repartition topics
+    /// that it is joined with.
     fn count_repartitions(&self, groups: &[BTreeSet<TopicRef>], known: &mut BTreeMap<TopicRef, i32>) {
         // Each round settles at least the first one that is not settled yet, as the others only depend on earlier ones.
         for _ in 0..=self.graph().repartitions.len() {
@@ -112,12 +113,24 @@ impl Resolved {
                     groups.iter().filter(|group| group.contains(&topic)).flatten().cloned().collect();
                 let external = joined.iter().find(|topic| topic.external().is_some());
                 let behind = self.graph().topics_behind(repartition.sink);
-                let count = match external {
-                    Some(external) => known.get(external).copied(),
-                    None => behind.iter().chain(&joined).filter_map(|topic| known.get(topic).copied()).max(),
+                let count = match (repartition.partitions, external) {
+                    (Some(said), _) => Some(said),
+                    (None, Some(external)) => known.get(external).copied(),
+                    (None, None) => joined
+                        .iter()
+                        .find_map(|topic| self.said_partitions(topic))
+                        .or_else(|| behind.iter().chain(&joined).filter_map(|topic| known.get(topic).copied()).max()),
                 };
                 known.extend(count.map(|count| (topic, count)));
             }
+        }
+    }
+
+    /// How many partitions a repartition topic was said to have.
+    fn said_partitions(&self, topic: &TopicRef) -> Option<i32> {
+        match topic {
+            TopicRef::Repartition(index) => self.graph().repartitions[index.index()].partitions,
+            TopicRef::External(_) => None,
         }
     }
 

@@ -7,8 +7,8 @@ use crate::{
     config::Timestamps,
     log::{Headers, RecordRef},
     processor::{
-        Context, DropReason, Handlers, Known, ProcessError, Punctuated, PunctuationKind, Source, Stage, Tolerance,
-        Verdict,
+        Coalescing, Context, DropReason, Handlers, Known, ProcessError, Punctuated, PunctuationKind, Source, Stage,
+        Tolerance, Verdict,
     },
 };
 
@@ -24,6 +24,19 @@ pub struct Processors {
     sources: Vec<Vec<Box<dyn Source>>>,
     /// Those that are called at times, in the order of the program.
     punctuated: Vec<Rc<RefCell<dyn Punctuated>>>,
+    /// Those in which updates wait for the commit, those upstream first.
+    coalescing: Vec<Rc<RefCell<dyn Coalescing>>>,
+}
+
+/// An update that waited failed when it was passed on, and the source record that it comes from was judged for it.
+#[derive(Debug)]
+pub(crate) struct JudgedUpdate {
+    /// The topic of the record.
+    pub(crate) topic: Arc<str>,
+    /// Its offset.
+    pub(crate) offset: i64,
+    /// What was decided.
+    pub(crate) verdict: Box<Verdict>,
 }
 
 /// What came of a record.
@@ -45,9 +58,16 @@ impl Processors {
         let options: Vec<_> = readers.iter().map(&mut options_of).collect();
         let sources =
             readers.into_iter().map(|readers| readers.into_iter().map(|id| instantiation.source(id)).collect());
-        let mut processors =
-            Self { topics, options, timings: Vec::new(), sources: sources.collect(), punctuated: Vec::new() };
+        let mut processors = Self {
+            topics,
+            options,
+            timings: Vec::new(),
+            sources: sources.collect(),
+            punctuated: Vec::new(),
+            coalescing: Vec::new(),
+        };
         processors.punctuated = instantiation.take_punctuated();
+        processors.coalescing = instantiation.take_coalescing();
         processors.set_timestamps(Timestamps::default());
         processors
     }
@@ -202,6 +222,54 @@ impl Processors {
             Ok(()) => Ok(Processed::Done),
             Err(error) => self.judge(ctx, handlers, source, record, error),
         }
+    }
+
+    /// Passes on the updates that wait, before a commit. Where one fails, the last source record that it comes from is judged, of which
+    /// only the position is known here: what was changed is to be taken back, then it is processed again, with this verdict known.
+    ///
+    /// # Errors
+    ///
+    /// The error that the task is to stop for. What was changed must not be committed.
+    pub(crate) fn flush(
+        &mut self,
+        ctx: &mut Context,
+        handlers: &Handlers,
+    ) -> Result<Option<JudgedUpdate>, ProcessError> {
+        for node in &self.coalescing {
+            // Its own borrow ends before that of a node downstream of it begins.
+            if let Err(error) = node.borrow_mut().flush(ctx) {
+                return self.judge_update(ctx, handlers, error).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    #[cold]
+    fn judge_update(
+        &self,
+        ctx: &Context,
+        handlers: &Handlers,
+        error: ProcessError,
+    ) -> Result<JudgedUpdate, ProcessError> {
+        // What comes from a punctuation comes from no record.
+        if ctx.offset() < 0 {
+            return Err(error);
+        }
+        let (topic, offset) = (Arc::clone(ctx.topic()), ctx.offset());
+        let (timestamp_ms, headers) = (ctx.stream_time_ms(), Headers::default());
+        let record = RecordRef { offset, timestamp_ms, key: None, value: None, headers: headers.as_ref() };
+        let verdict = Box::new(handlers.judge(error, ctx.task(), &topic, record, None)?);
+        Ok(JudgedUpdate { topic, offset, verdict })
+    }
+
+    /// Forgets the updates that wait, when what was changed is taken back.
+    pub(crate) fn discard(&mut self) {
+        self.coalescing.iter().for_each(|node| node.borrow_mut().discard());
+    }
+
+    /// Memory of the updates that wait, in bytes.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.coalescing.iter().map(|node| node.borrow().bytes()).sum()
     }
 
     /// Does what was decided about a record.

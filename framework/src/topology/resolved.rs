@@ -19,6 +19,7 @@ pub struct Resolved {
     /// The global tables. Their stores are one engine's; each one's [`StoreId`] is its place here.
     pub globals: Vec<GlobalTable>,
     application_id: Arc<str>,
+    coalesces_all: bool,
     built: Arc<Built>,
 }
 
@@ -71,8 +72,13 @@ pub enum StoreLocation<'r> {
 
 impl Resolved {
     pub(super) fn new(built: Arc<Built>, application_id: &str) -> Self {
-        let mut resolved =
-            Self { sub_topologies: Vec::new(), globals: Vec::new(), application_id: application_id.into(), built };
+        let mut resolved = Self {
+            sub_topologies: Vec::new(),
+            globals: Vec::new(),
+            application_id: application_id.into(),
+            coalesces_all: false,
+            built,
+        };
         resolved.sub_topologies = (0..resolved.built.cuts.len()).map(|index| resolved.sub_topology(index)).collect();
         resolved.globals = (0..resolved.built.graph.globals.len()).map(|index| resolved.global(index)).collect();
         resolved
@@ -106,6 +112,17 @@ impl Resolved {
         });
         let names: BTreeSet<_> = names.chain(self.globals.iter().map(|global| Arc::clone(&global.topic))).collect();
         names.into_iter().collect()
+    }
+
+    /// Coalesces the updates of all tables that are read or aggregated, and kept: what
+    /// [`Materialized::coalesced`](crate::dsl::Materialized::coalesced) does for one.
+    #[must_use]
+    pub fn coalesce_all(self, coalesces_all: bool) -> Self {
+        Self { coalesces_all, ..self }
+    }
+
+    pub(super) fn coalesces_all(&self) -> bool {
+        self.coalesces_all
     }
 
     /// Where a store lives; `None` when there is none of this name.

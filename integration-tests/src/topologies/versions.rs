@@ -12,6 +12,7 @@ pub(super) const ALL: Cases = &[
     ("versioned_store_reads", reads),
     ("versioned_stream_to_table", stream_to_table),
     ("versioned_table", table),
+    ("versioned_table_aggregate", aggregate),
     ("versioned_table_changes_to_old", changes_to_old),
     ("stream_table_join_versioned_inner", stream_inner),
     ("stream_table_join_versioned_left", stream_left),
@@ -50,6 +51,27 @@ fn table(topology: &TopologyBuilder) {
     filtered().to_stream().to("filtered");
     table.map_values(|_, value| value.to_uppercase()).to_stream().to("mapped");
     filtered().materialized("fm").to_stream().to("filtermat");
+}
+
+fn aggregate(topology: &TopologyBuilder) {
+    let table = topology.table("in", plain()).versioned("v", ms(300));
+    table
+        .group_by(|_, value| (text::first(Some(value)).unwrap_or_default(), value.clone()))
+        .count()
+        .materialized("c")
+        .to_stream()
+        .to("counts");
+    table
+        .group_by(|_, value| ("all".to_owned(), value.clone()))
+        .aggregate(
+            String::new,
+            |_, value, text| text::keep(&format!("{text}+{value}")),
+            |_, value, text| text::keep(&format!("{text}-{value}")),
+        )
+        .materialized("a")
+        .to_stream()
+        .to("text");
+    table.filter(|_, value| !value.starts_with('x')).to_stream().to("filtered");
 }
 
 fn changes_to_old(topology: &TopologyBuilder) {

@@ -114,8 +114,11 @@ struct Entry {
     as_of: Vec<(i64, Value)>,
 }
 
-/// The setting for how often closed windows are looked for.
-const EMIT_INTERVAL: &str = "__emit.interval.ms.kstreams.windowed.aggregation__";
+/// The settings for how often closed windows are looked for: of aggregations, of joins.
+const EMIT_INTERVALS: [&str; 2] = [
+    "__emit.interval.ms.kstreams.windowed.aggregation__",
+    "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__",
+];
 
 // === impl Vector ===
 
@@ -130,7 +133,8 @@ impl Vector {
     pub(crate) fn replay(&self, topology: &Topology) -> Result<(), String> {
         let driver = TopologyTestDriver::new(topology).map_err(|error| error.to_string())?;
         let mut driver = driver.with_handlers(self.handlers());
-        if let Some(interval) = self.config.get(EMIT_INTERVAL).and_then(Value::as_u64) {
+        let mut intervals = EMIT_INTERVALS.iter().filter_map(|setting| self.config.get(*setting));
+        if let Some(interval) = intervals.next().and_then(Value::as_u64) {
             driver.set_emit_interval(Duration::from_millis(interval));
         }
         for (index, step) in self.inputs.iter().enumerate() {
@@ -254,7 +258,8 @@ impl Store {
             .map(|(key, value, timestamp_ms)| {
                 let (key, start, end) = self.split(key);
                 let value = self.types.value.decode(Some(value));
-                let timestamp = (!["session", "plain_kv"].contains(&&*self.kind)).then_some(*timestamp_ms);
+                let timestamp =
+                    (!["session", "plain_kv", "plain_window"].contains(&&*self.kind)).then_some(*timestamp_ms);
                 let key = self.types.key.decode(Some(key));
                 Entry { key, start, end, value, timestamp, ..Entry::default() }
             })
@@ -296,7 +301,7 @@ impl Store {
     fn split<'k>(&self, key: &'k [u8]) -> (&'k [u8], Option<i64>, Option<i64>) {
         match self.kind.as_str() {
             "kv" | "plain_kv" => (key, None, None),
-            "window" => {
+            "window" | "plain_window" => {
                 let (key, start) = take_time(key);
                 // The size is known to those who read the store: all windows have one.
                 let size = self.entries.first().and_then(|entry| Some((entry.start?, entry.end?)));

@@ -7,11 +7,12 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 28] = [
+const SETTINGS: [&str; 29] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
     "CAPACITY",
+    "COALESCE_UPDATES",
     "COMMIT_INTERVAL_MS",
     "DEAD_LETTER_TOPIC",
     "DESERIALIZATION_ERRORS",

@@ -20,6 +20,7 @@ struct Aggregate<K, A, I, F> {
     initializer: Arc<I>,
     aggregator: Arc<F>,
     sends_old: bool,
+    sends_initial: bool,
     children: Children<K, Change<A>>,
 }
 
@@ -85,7 +86,8 @@ where
             initializer: Arc::clone(&initializer),
             aggregator: Arc::clone(&aggregator),
             sends_old: task.sends_old(table),
-            children: task.children(id),
+            sends_initial: task.sends_initial(table),
+            children: task.changes(id),
         }
     })
 }
@@ -108,12 +110,11 @@ where
             return Ok(());
         }
         let mut row = self.store.entry(&record.key)?;
-        let (before, timestamp_ms) = match row.read(ctx)? {
-            Some((before, timestamp_ms)) => (before, record.timestamp_ms.max(timestamp_ms)),
-            None => ((self.initializer)(), record.timestamp_ms),
+        let (before, timestamp_ms, sends_old) = match row.read(ctx)? {
+            Some((before, timestamp_ms)) => (before, record.timestamp_ms.max(timestamp_ms), self.sends_old),
+            None => ((self.initializer)(), record.timestamp_ms, self.sends_initial),
         };
-        // The old value of a new row is the initializer's, as in Kafka Streams.
-        let old = self.sends_old.then(|| before.clone());
+        let old = sends_old.then(|| before.clone());
         let new = (self.aggregator)(&record.key, &record.value, before).map_err(|error| failed(&self.name, error))?;
         let new = new.into().filter(|new| !is_null(new));
         let written = row.write(ctx, new.as_ref(), timestamp_ms)?;

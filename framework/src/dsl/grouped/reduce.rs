@@ -46,7 +46,7 @@ impl<'t, K: Data, V: Data> Grouped<'t, K, V> {
             store: task.own_store(id),
             reducer: Arc::clone(&reducer),
             sends_old: task.sends_old(id),
-            children: task.children(id),
+            children: task.changes(id),
         });
         self.aggregated_with("reduce", self.stream.serdes().clone(), factory)
     }

@@ -1,26 +1,15 @@
 //! `join_with_grace`, `left_join_with_grace`: with a table that keeps versions, when its updates have had time to come.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::Stream;
+use super::{JoinedStream, Stream};
 use crate::{
     dsl::{KeyOf, OTHER_TOPOLOGY, Table, table::Lookup, windows::ms},
     processor::{Children, Context, DropReason, GraceBuffer, Node, ProcessError, Record},
     serde::{Data, is_null},
     state::StoreKind,
-    topology::{
-        Factory,
-        graph::{GraphNode, NodeId, StoreIndex},
-    },
+    topology::{Factory, graph::GraphNode},
 };
-
-/// The stream of the results of a join with grace, which can be named. It is used like the [`Stream`] that it is.
-#[derive(Debug, Clone)]
-pub struct JoinedWithGrace<'t, K, V> {
-    stream: Stream<'t, K, V>,
-    node: NodeId,
-    buffer: StoreIndex,
-}
 
 /// Lets records wait, and looks up their rows then.
 struct JoinWithGrace<K, V, L, T, W, F> {
@@ -63,7 +52,7 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
         table: &Table<'t, L, T>,
         grace: Duration,
         joiner: F,
-    ) -> JoinedWithGrace<'t, K, W>
+    ) -> JoinedStream<'t, K, W>
     where
         K: KeyOf<L>,
         L: Data,
@@ -85,7 +74,7 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
         table: &Table<'t, L, T>,
         grace: Duration,
         joiner: F,
-    ) -> JoinedWithGrace<'t, K, W>
+    ) -> JoinedStream<'t, K, W>
     where
         K: KeyOf<L>,
         L: Data,
@@ -104,7 +93,7 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
         grace: Duration,
         left: bool,
         joiner: F,
-    ) -> JoinedWithGrace<'t, K, W>
+    ) -> JoinedStream<'t, K, W>
     where
         K: KeyOf<L>,
         L: Data,
@@ -138,35 +127,7 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
         drop(graph);
         placed.made_for(node);
         let stream = Stream::new(self.graph, node, placed.stream.serdes.values());
-        JoinedWithGrace { stream, node, buffer }
-    }
-}
-
-// === impl JoinedWithGrace ===
-
-impl<'t, K: Data, V: Data> JoinedWithGrace<'t, K, V> {
-    /// Names the join. The records that wait are in a store `<name>-Buffer`, as in Kafka Streams.
-    #[must_use]
-    pub fn named(self, name: &str) -> Stream<'t, K, V> {
-        let mut graph = self.stream.graph.borrow_mut();
-        graph.name_node(self.node, name.into());
-        graph.store_mut(self.buffer).named(format!("{name}-Buffer").into());
-        drop(graph);
-        self.stream
-    }
-}
-
-impl<'t, K, V> Deref for JoinedWithGrace<'t, K, V> {
-    type Target = Stream<'t, K, V>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.stream
-    }
-}
-
-impl<'t, K, V> From<JoinedWithGrace<'t, K, V>> for Stream<'t, K, V> {
-    fn from(joined: JoinedWithGrace<'t, K, V>) -> Self {
-        joined.stream
+        JoinedStream::new(stream, vec![(node, "")], vec![(buffer, "-Buffer")])
     }
 }
 

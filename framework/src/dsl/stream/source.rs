@@ -43,11 +43,14 @@ pub(in crate::dsl) fn source<K: Data, V: Data>(
 }
 
 /// Makes sources that read with these serdes.
-pub(super) fn factory<K: Data, V: Data>(serdes: Serdes<K, V>) -> Factory {
+pub(in crate::dsl) fn source_factory<K: Clone + 'static, V: Clone + 'static>(serdes: Serdes<K, V>) -> Factory {
     extracting_factory(serdes, None)
 }
 
-fn extracting_factory<K: Data, V: Data>(serdes: Serdes<K, V>, extractor: Option<Extractor<K, V>>) -> Factory {
+fn extracting_factory<K: Clone + 'static, V: Clone + 'static>(
+    serdes: Serdes<K, V>,
+    extractor: Option<Extractor<K, V>>,
+) -> Factory {
     Factory::source(move |task, id| StreamSource {
         serdes: serdes.clone(),
         extractor: extractor.clone(),
@@ -69,7 +72,7 @@ pub(in crate::dsl) fn unreadable(ctx: &Context, part: RecordPart, source: SerdeE
 
 // === impl StreamSource ===
 
-impl<K: Data, V: Data> StreamSource<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> StreamSource<K, V> {
     fn read(&self, ctx: &Context, record: &RecordRef<'_>) -> Result<(K, V), ProcessError> {
         self.deserialize(record).map_err(|(part, error)| unreadable(ctx, part, error))
     }
@@ -87,7 +90,7 @@ impl<K: Data, V: Data> StreamSource<K, V> {
     }
 }
 
-impl<K: Data, V: Data> Source for StreamSource<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> Source for StreamSource<K, V> {
     fn check(&self, ctx: &Context, record: &RecordRef<'_>) -> Result<(), ProcessError> {
         self.read(ctx, record).map(drop)
     }

@@ -41,7 +41,7 @@ impl<'t, K: Data, V: Data> Stream<'t, K, Option<V>> {
         let factory = Factory::node::<K, Option<V>, _>(|task, id| ToTable::<K, V> {
             store: task.store(id),
             sends_old: task.sends_old(id),
-            children: task.children(id),
+            children: task.changes(id),
         });
         let serdes = self.serdes.present_values();
         let table = TableDef::new(TableKind::Source, Vec::new(), serdes.clone());

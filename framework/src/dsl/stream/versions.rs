@@ -1,10 +1,9 @@
 //! Versioned stores of processors.
 
-use std::{cell::RefCell, fmt, marker::PhantomData, time::Duration};
+use std::{cell::RefCell, fmt, marker::PhantomData};
 
 use super::process::{StoreIndexOf, Stores, TaskStoresOf};
 use crate::{
-    dsl::windows::ms,
     processor::VersionedStore,
     serde::{Data, Serdes},
     state::{Retention, StoreKind},
@@ -22,9 +21,9 @@ pub(in crate::dsl) fn versions<K: Data, V: Data>(
     graph: &RefCell<Graph>,
     name: &str,
     serdes: Serdes<K, V>,
-    history: Duration,
+    retention: Retention,
 ) -> Versions<K, V> {
-    let kind = StoreKind::Versioned(Retention::new(ms(history)));
+    let kind = StoreKind::Versioned(retention);
     Versions { index: graph.borrow_mut().add_store_as(kind, name.into(), serdes), rows: PhantomData }
 }
 

@@ -66,7 +66,7 @@ impl<K: Data, V: Data> Table<'_, K, V> {
             store: task.store(id),
             sends_old: task.sends_old(id),
             of_versions: task.is_made_of_versions(id),
-            children: task.children(id),
+            children: task.changes(id),
         });
         let table = TableDef::new(TableKind::Derived, vec![self.node], self.serdes.clone());
         let node = self.graph.borrow_mut().add(GraphNode::operator(operator, vec![self.node], factory).table(table));

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    processor::{Context, ProcessError, TimedStore, TimestampedStore},
+    processor::{Context, PassedOn, ProcessError, TimedStore, TimestampedStore},
     serde::{Data, Windowed},
-    topology::Instantiation,
+    topology::{Instantiation, graph::NodeId},
 };
 
 /// Access to the rows of a table, kept or not.
@@ -26,6 +26,41 @@ pub(super) struct StoredRows<K, V>(pub(super) TimestampedStore<K, V>);
 
 /// Rows of windows or sessions.
 pub(super) struct TimedRows<K, V>(pub(super) TimedStore<K, V>);
+
+/// Rows as they were passed on last, of a table whose updates wait.
+struct PassedOnRows<K, V, R> {
+    passed_on: PassedOn<K, V>,
+    rows: R,
+}
+
+/// Rows as they are, or as they were passed on last if that was asked for ([`Instantiation::as_passed_on`]) and makes a difference.
+pub(super) fn as_passed_on<K: Data, V: Data>(
+    task: &mut Instantiation<'_>,
+    table: NodeId,
+    rows: impl Lookup<K, V> + 'static,
+) -> Box<dyn Lookup<K, V>> {
+    match task.passed_on(table) {
+        Some(passed_on) => Box::new(PassedOnRows { passed_on, rows }),
+        None => Box::new(rows),
+    }
+}
+
+// === impl PassedOnRows ===
+
+impl<K: Data, V: Data, R: Lookup<K, V>> Lookup<K, V> for PassedOnRows<K, V, R> {
+    fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+        match self.passed_on.before(key)? {
+            // Its own timestamp is not kept: it does not count.
+            Some(before) => Ok(before.map(|before| (before, i64::MIN))),
+            None => self.rows.get(ctx, key),
+        }
+    }
+
+    /// Updates of tables that keep versions do not wait.
+    fn get_as_of(&mut self, ctx: &mut Context, key: &K, _: i64) -> Result<Option<(V, i64)>, ProcessError> {
+        self.get(ctx, key)
+    }
+}
 
 // === impl TimedRows ===
 

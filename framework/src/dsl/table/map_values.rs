@@ -60,7 +60,7 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
             mapper: Arc::clone(&mapper),
             store: task.store(id),
             sends_old: task.sends_old(id),
-            children: task.children(id),
+            children: task.changes(id),
             value: PhantomData::<V>,
         });
         let serdes = self.serdes.values();

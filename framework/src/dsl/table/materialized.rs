@@ -1,4 +1,7 @@
-//! `materialized`, `changelog_config`, `queryable`.
+//! `materialized`, `changelog_config`, `coalesced`, `queryable`.
+
+#[cfg(test)]
+mod tests;
 
 use std::ops::Deref;
 
@@ -39,6 +42,28 @@ impl<'t, K: Data, V: Data> Materialized<'t, K, V> {
     /// ```
     pub fn changelog_config<'s>(self, settings: impl IntoIterator<Item = (&'s str, &'s str)>) -> Self {
         self.0.graph.borrow_mut().keep(self.0.node).configure_changelog(settings);
+        self
+    }
+
+    /// Passes on, of the updates of each row between two commits, only the last one, with the value before the first one as the old
+    /// value: what the record cache of Kafka Streams does. Rows that come and go between two commits are not seen downstream. Without it
+    /// every update is passed on at once.
+    ///
+    /// Less goes downstream, up to a commit interval later, in the same transaction. The store itself has every update at once: streams
+    /// that are joined with the table see it, while tables that are joined with it follow what is passed on. For all tables of an
+    /// application: [`Config::coalesce_updates`](crate::Config::coalesce_updates).
+    ///
+    /// A function downstream that fails does so at the commit: the record that is judged for it is that of the row's last update, of
+    /// which handlers then see neither key nor value.
+    pub fn coalesced(self) -> Self {
+        let mut graph = self.0.graph.borrow_mut();
+        if !graph.coalesce(self.0.node) {
+            let windows = "coalesced".to_owned();
+            let reason =
+                "the updates of a table that was suppressed wait already: coalesce the table before `suppress`";
+            graph.refuse(TopologyError::Windows { windows, reason });
+        }
+        drop(graph);
         self
     }
 

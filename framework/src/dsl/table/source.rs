@@ -44,7 +44,7 @@ pub(in crate::dsl) fn source<'t, K: Data, V: Data>(
             keeps_bytes: store.as_ref().is_some_and(|store| store.serdes().same_values(&reading)),
             store,
             sends_old: task.sends_old(id),
-            children: task.children(id),
+            children: task.changes(id),
         }
     });
     let table = TableDef::new(TableKind::Source, Vec::new(), serdes.clone());

@@ -24,6 +24,8 @@ struct Aggregate<K, A, I, F, M> {
     /// The latest time of any record with a key.
     observed_ms: i64,
     closing: Option<Closing>,
+    /// Whether updates wait for the commit, and so have their right old values.
+    coalesced: bool,
     children: Children<Windowed<K>, Change<A>>,
     /// The sessions that a record touches; reused.
     touched: Vec<Session<A>>,
@@ -124,7 +126,8 @@ where
         merger: Arc::clone(&merger),
         observed_ms: begin_at(task, id),
         closing: on_close.then(Closing::default),
-        children: task.children(id),
+        coalesced: task.coalesces(task.table_of(id)),
+        children: task.changes(id),
         touched: Vec::new(),
     })
 }
@@ -211,7 +214,12 @@ where
             ctx.drop_record(DropReason::Late);
         } else {
             let is_silent = self.closing.is_some() || self.children.is_empty();
-            if (start, end) != (time, time) {
+            // A session of one time that gets another record of it stays as it is; as in Kafka Streams, where its record cache knows the
+            // old value, and nobody else does.
+            let mut before = None;
+            if (start, end) == (time, time) {
+                before = touched.pop().map(|(_, old)| old).filter(|_| self.coalesced);
+            } else {
                 for (bounds, old) in touched.drain(..) {
                     // Gone already where it has expired.
                     let _ = self.store.entry(&record.key)?.write(ctx, bounds, None, time)?;
@@ -225,7 +233,7 @@ where
                 ctx.drop_record(DropReason::Expired);
             }
             if !is_silent {
-                self.forward(ctx, record.key, (start, end), Change::latest(new, None))?;
+                self.forward(ctx, record.key, (start, end), Change::latest(new, before))?;
             }
         }
         self.touched = touched;

@@ -27,6 +27,7 @@ struct Aggregate<K, A, I, F> {
     /// The latest time of any record with key and value.
     observed_ms: i64,
     sends_old: bool,
+    sends_initial: bool,
     closing: Option<Closing>,
     children: Children<Windowed<K>, Change<A>>,
     /// The windows around a record; reused.
@@ -39,6 +40,13 @@ struct Row<A> {
     start: i64,
     value: A,
     latest: i64,
+}
+
+/// The aggregate that a record is folded into, and the time of the latest record in it.
+struct Before<A> {
+    value: Option<(A, i64)>,
+    /// Whether the window has it already, and not only begins with it.
+    is_row: bool,
 }
 
 impl FixedWindows for SlidingWindows {}
@@ -58,10 +66,19 @@ impl Foldable for SlidingWindows {
             fold: fold.clone(),
             observed_ms: begin_at(task, id),
             sends_old: task.sends_old(task.table_of(id)),
+            sends_initial: task.sends_initial(task.table_of(id)),
             closing: on_close.then(Closing::default),
-            children: task.children(id),
+            children: task.changes(id),
             around: Vec::new(),
         }))
+    }
+}
+
+// === impl Before ===
+
+impl<A: Clone> Before<A> {
+    fn row(row: &Row<A>) -> Self {
+        Self { value: Some((row.value.clone(), row.latest)), is_row: true }
     }
 }
 
@@ -86,10 +103,10 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
                 has_right = true;
             } else if end > time {
                 right = right.or(Some(row));
-                self.update(ctx, record, row.start, Some((row.value.clone(), row.latest)))?;
+                self.update(ctx, record, row.start, Before::row(row))?;
             } else if end == time {
                 has_left = true;
-                self.update(ctx, record, row.start, Some((row.value.clone(), row.latest)))?;
+                self.update(ctx, record, row.start, Before::row(row))?;
                 previous = (row.latest < time).then_some(row.latest);
             } else {
                 left = Some(row);
@@ -106,8 +123,8 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
         }
         if !has_left {
             let copied = previous.filter(|previous| time - difference <= *previous).and(left);
-            let before = copied.map(|row| (row.value.clone(), time)).or_else(|| self.empty(time));
-            self.update(ctx, record, time - difference, before)?;
+            let before = copied.map(|row| Before { value: Some((row.value.clone(), time)), is_row: false });
+            self.update(ctx, record, time - difference, before.unwrap_or_else(|| self.empty(time)))?;
         }
         if let Some(right) = right.filter(|row| !has_right && row.latest > time) {
             self.copy_to_right(ctx, record, right)?;
@@ -132,7 +149,7 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
                 previous = (row.latest < time).then_some(row.latest);
             } else if row.start <= time {
                 right = Some(row);
-                self.update(ctx, record, row.start, Some((row.value.clone(), row.latest)))?;
+                self.update(ctx, record, row.start, Before::row(row))?;
             } else if row.start == time + 1 {
                 has_right = true;
             }
@@ -147,8 +164,8 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
         {
             self.update(ctx, record, previous + 1, self.empty(time))?;
         }
-        let before = combined.map(|row| (row.value.clone(), row.latest)).or_else(|| self.empty(time));
-        self.update(ctx, record, 0, before)?;
+        let before = combined.map(Before::row);
+        self.update(ctx, record, 0, before.unwrap_or_else(|| self.empty(time)))?;
         self.around = around;
         Ok(())
     }
@@ -172,8 +189,8 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
     }
 
     /// The row of a window that has no record yet.
-    fn empty(&self, time: i64) -> Option<(A, i64)> {
-        (self.fold.initial)().map(|initial| (initial, time))
+    fn empty(&self, time: i64) -> Before<A> {
+        Before { value: (self.fold.initial)().map(|initial| (initial, time)), is_row: false }
     }
 
     /// Folds the record into a window.
@@ -182,7 +199,7 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
         ctx: &mut Context,
         record: &Record<K, V>,
         start: i64,
-        before: Option<(A, i64)>,
+        before: Before<A>,
     ) -> Result<(), ProcessError>
     where
         F: Fn(&K, &V, Option<A>) -> Option<A>,
@@ -191,9 +208,10 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
             ctx.drop_record(DropReason::Late);
             return Ok(());
         }
-        let (before, latest) = before.map_or((None, record.timestamp_ms), |(value, latest)| (Some(value), latest));
-        let latest = latest.max(record.timestamp_ms);
-        let old = if self.sends_old { before.clone() } else { None };
+        let sends_old = if before.is_row { self.sends_old } else { self.sends_initial };
+        let (before, latest) = before.value.unzip();
+        let latest = latest.unwrap_or(record.timestamp_ms).max(record.timestamp_ms);
+        let old = if sends_old { before.clone() } else { None };
         let new = (self.fold.add)(&record.key, &record.value, before).filter(|new| !is_null(new));
         self.put(ctx, record, start, Change::latest(new, old), latest)
     }

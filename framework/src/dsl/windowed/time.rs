@@ -34,6 +34,7 @@ struct Aggregate<K, A, W, I, F> {
     /// The latest time of any record with a key.
     observed_ms: i64,
     sends_old: bool,
+    sends_initial: bool,
     /// When results wait for their windows to close.
     closing: Option<Closing>,
     children: Children<Windowed<K>, Change<A>>,
@@ -61,8 +62,9 @@ macro_rules! aligned {
                     fold: fold.clone(),
                     observed_ms: begin_at(task, id),
                     sends_old: task.sends_old(task.table_of(id)),
+                    sends_initial: task.sends_initial(task.table_of(id)),
                     closing: on_close.then(Closing::default),
-                    children: task.children(id),
+                    children: task.changes(id),
                 }))
             }
         }
@@ -122,8 +124,11 @@ impl<K: Data, A: Data, W: Aligned, I: Fn() -> Option<A>, F> Aggregate<K, A, W, I
             Some((before, timestamp_ms)) => (Some(before), record.timestamp_ms.max(timestamp_ms)),
             None => (None, record.timestamp_ms),
         };
-        // The old value of a new row is the initializer's, as in Kafka Streams.
-        let old = if self.sends_old { before.clone().or_else(|| (self.fold.initial)()) } else { None };
+        let old = match &before {
+            Some(before) if self.sends_old => Some(before.clone()),
+            None if self.sends_initial => (self.fold.initial)(),
+            Some(_) | None => None,
+        };
         let new = (self.fold.add)(&record.key, &record.value, before).filter(|new| !is_null(new));
         if !rows.write(ctx, (start, start), new.as_ref(), timestamp_ms)? {
             ctx.drop_record(DropReason::Expired);

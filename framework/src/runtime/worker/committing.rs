@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Slot, Worker, recovery::Trouble};
+use super::{Slot, Worker, processing::guarded, recovery::Trouble};
 use crate::{
     log::LogError,
     processor::ProcessError,
-    runtime::{Report, task::IDLE_WAIT},
+    runtime::{Report, failures::Halt, task::IDLE_WAIT},
     state::TaskId,
 };
 
@@ -67,16 +67,19 @@ impl Worker {
             if let Slot::Running(task) = slot
                 && (renews || task.is_dirty())
             {
-                match task.freeze(&self.production) {
+                let handlers = &self.shared.handlers;
+                let flushed = guarded(task, |task| task.flush(handlers))?;
+                let frozen = flushed.and_then(|()| Ok(task.freeze(&self.production)?));
+                match frozen {
                     Ok(()) => {}
-                    Err(ProcessError::Log(error @ LogError::RecordRefused { .. })) => {
+                    Err(Halt::Error(ProcessError::Log(error @ LogError::RecordRefused { .. }))) => {
                         let id = *id;
                         return Err(self.find_refused(id, error));
                     }
-                    Err(ProcessError::Log(error @ LogError::Abortable { .. })) => {
-                        return Err(self.production_failed(error));
+                    Err(halt) => {
+                        let id = *id;
+                        return Err(self.halted(id, halt));
                     }
-                    Err(error) => return Err(Trouble::of(*id, error)),
                 }
                 positions.extend(task.frozen_positions());
                 tasks.insert(*id);

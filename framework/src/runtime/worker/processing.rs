@@ -10,12 +10,7 @@ use super::{FETCH_RECORDS, Slot, Worker, recovery::Trouble};
 use crate::{
     log::{LogError, ReaderEvent, TopicPartition},
     processor::ProcessError,
-    runtime::{
-        Report,
-        failures::{Halt, Judging},
-        task::{Ran, Task},
-    },
-    time::Clock,
+    runtime::{Report, task::Task},
 };
 
 // === impl Worker ===
@@ -73,7 +68,7 @@ impl Worker {
             }
             let known = (&*self.shared, &self.failures, self.hunt.as_ref());
             let judging = Self::judging(known, *id, task.uncommitted_records());
-            let ran = match run(task, &*self.shared.clock, judging)? {
+            let ran = match guarded(task, |task| task.run(&*self.shared.clock, judging))? {
                 Ok(ran) => ran,
                 Err(halt) => {
                     halted = Some((*id, halt));
@@ -151,9 +146,10 @@ impl Worker {
     }
 }
 
-/// Runs a task; a panic becomes an error that names the record. What the task holds then is thrown away.
-fn run(task: &mut Task, clock: &dyn Clock, judging: Judging<'_>) -> Result<Result<Ran, Halt>, Trouble> {
-    catch_unwind(AssertUnwindSafe(|| task.run(clock, judging))).map_err(|panic| {
+/// Lets a task run functions of the topology; a panic becomes an error that names the last record. What the task holds then is thrown
+/// away.
+pub(super) fn guarded<T>(task: &mut Task, run: impl FnOnce(&mut Task) -> T) -> Result<T, Trouble> {
+    catch_unwind(AssertUnwindSafe(|| run(task))).map_err(|panic| {
         let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
             (Some(message), _) => (*message).to_owned(),
             (None, Some(message)) => message.clone(),

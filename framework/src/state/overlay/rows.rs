@@ -1,6 +1,6 @@
 //! The rows at hand of one store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Range};
 
 use hashbrown::HashTable;
 
@@ -22,8 +22,10 @@ pub(super) struct Rows {
     table: HashTable<RowId>,
     /// Rows written in the live interval.
     dirty: Vec<RowId>,
-    /// The keys of uncommitted rows in their order, from the first scan on.
+    /// The keys of uncommitted rows in their order, from the first scan on; or of all rows, from the beginning.
     order: Option<BTreeMap<Box<[u8]>, RowId>>,
+    /// Whether all rows are in the order: where they are read by scans only.
+    orders_all: bool,
     /// The place of the table that is the next to be looked at when there is need of room.
     hand: usize,
     /// Bytes of the keys in `order`.
@@ -37,6 +39,14 @@ pub(super) struct Rows {
 pub(super) struct Hashed<'k> {
     pub(super) hash: u64,
     pub(super) key: &'k [u8],
+}
+
+/// Rows of a range, in order.
+#[derive(Debug)]
+pub(in crate::state) struct InOrder<'a> {
+    slab: &'a Slab,
+    rows: Range<'a, Box<[u8]>, RowId>,
+    direction: Direction,
 }
 
 /// What is known of the rows that are not at hand.
@@ -55,14 +65,22 @@ const ORDER_BYTES: usize = size_of::<Box<[u8]>>() + size_of::<RowId>();
 impl Rows {
     /// Without any row.
     pub(super) fn new(layout: Option<Layout>) -> Self {
-        Self { recent: layout.map(|layout| Recent { layout, from: i64::MAX }), ..Self::default() }
+        let orders_all = layout.is_some_and(Layout::has_rows_for_scans_only);
+        Self {
+            recent: layout.map(|layout| Recent { layout, from: i64::MAX }),
+            order: orders_all.then(BTreeMap::new),
+            orders_all,
+            ..Self::default()
+        }
     }
 
     /// Forgets the rows that are not committed. Of their times nothing is known then, until it is said.
     pub(super) fn discard(&mut self, slab: &mut Slab, clock: Intervals) {
         self.keep_only(slab, |slab, id| slab.written(id) <= clock.committed);
         self.dirty.clear();
-        (self.order, self.order_bytes) = (None, 0);
+        if !self.orders_all {
+            (self.order, self.order_bytes) = (None, 0);
+        }
         self.recent = self.recent.map(|recent| Recent { from: i64::MAX, ..recent });
     }
 
@@ -156,6 +174,9 @@ impl Rows {
     ) {
         let id = slab.insert(key, entry);
         self.table.insert_unique(hash, id, |id| hasher(slab.key(*id)));
+        if self.orders_all {
+            self.add_to_order(key, id);
+        }
     }
 
     /// About how many bytes a new row takes; more when it makes the table double.
@@ -177,6 +198,9 @@ impl Rows {
             if let Some(recent) = &mut self.recent {
                 recent.gives_up(key);
             }
+            if self.orders_all {
+                take_out(&mut self.order, &mut self.order_bytes, key);
+            }
             slab.remove(id);
         }
     }
@@ -188,9 +212,13 @@ impl Rows {
 
     /// Takes the other rows out.
     fn keep_only(&mut self, slab: &mut Slab, stays: impl Fn(&Slab, RowId) -> bool) {
+        let (order, order_bytes) = (&mut self.order, &mut self.order_bytes);
         self.table.retain(|id| {
             let stays = stays(slab, *id);
             if !stays {
+                if self.orders_all {
+                    take_out(order, order_bytes, slab.key(*id));
+                }
                 slab.remove(*id);
             }
             stays
@@ -212,7 +240,7 @@ impl Rows {
     /// Everything up to `clock.committed` is committed.
     pub(super) fn committed(&mut self, slab: &Slab, clock: Intervals) {
         let bytes = &mut self.order_bytes;
-        if let Some(order) = &mut self.order {
+        if let Some(order) = self.order.as_mut().filter(|_| !self.orders_all) {
             order.retain(|key, id| {
                 let stays = slab.written(*id) > clock.committed;
                 *bytes -= if stays { 0 } else { key.len() + ORDER_BYTES };
@@ -237,14 +265,14 @@ impl Rows {
         }
     }
 
-    /// The uncommitted rows of a range, in order.
+    /// The uncommitted rows of a range, in order, and maybe some of the committed ones.
     pub(super) fn uncommitted<'a>(
         &'a mut self,
         slab: &'a Slab,
         range: &KeyRange<'_>,
         direction: Direction,
         clock: Intervals,
-    ) -> Box<dyn Iterator<Item = (&'a [u8], Entry<'a>)> + 'a> {
+    ) -> InOrder<'a> {
         if self.order.is_none() {
             self.order = Some(BTreeMap::new());
             let uncommitted: Vec<_> =
@@ -252,12 +280,12 @@ impl Rows {
             uncommitted.into_iter().for_each(|id| self.add_to_order(slab.key(id), id));
         }
         let order = self.order.as_ref().expect("it was made above");
-        let rows = order.range::<[u8], _>(range.bounds());
-        let rows = rows.map(|(key, id)| (&**key, slab.entry(*id)));
-        match direction {
-            Direction::Forward => Box::new(rows),
-            Direction::Backward => Box::new(rows.rev()),
-        }
+        InOrder { slab, rows: order.range::<[u8], _>(range.bounds()), direction }
+    }
+
+    /// Whether a scan of rows of this time and later needs no others than those at hand.
+    pub(super) fn scans_all_of(&self, time: i64) -> bool {
+        self.orders_all && self.has_all_of(time)
     }
 
     /// Lays the rows together in another slab.
@@ -305,12 +333,29 @@ impl Rows {
             {
                 recent.gives_up(slab.key(id));
             }
+            if self.orders_all {
+                take_out(&mut self.order, &mut self.order_bytes, slab.key(id));
+            }
             let entry = self.table.find_entry(hasher(slab.key(id)), |other| *other == id);
             entry.expect("every row is in the table").remove();
             slab.remove(id);
             return true;
         }
         false
+    }
+}
+
+// === impl InOrder ===
+
+impl<'a> Iterator for InOrder<'a> {
+    type Item = (&'a [u8], Entry<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (key, id) = match self.direction {
+            Direction::Forward => self.rows.next(),
+            Direction::Backward => self.rows.next_back(),
+        }?;
+        Some((key, self.slab.entry(*id)))
     }
 }
 
@@ -322,6 +367,13 @@ impl Recent {
         if let Some(time) = self.layout.time_of(Layout::logged(key)) {
             self.from = self.from.max(time.saturating_add(1));
         }
+    }
+}
+
+/// Takes a key out of the order.
+fn take_out(order: &mut Option<BTreeMap<Box<[u8]>, RowId>>, order_bytes: &mut usize, key: &[u8]) {
+    if order.as_mut().is_some_and(|order| order.remove(key).is_some()) {
+        *order_bytes -= key.len() + ORDER_BYTES;
     }
 }
 

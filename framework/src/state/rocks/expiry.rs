@@ -4,28 +4,46 @@
 //! flushes and compactions leave them out. Files that hold nothing else are deleted at once, without being read.
 
 use super::{OFFSETS_FAMILY, Rocks, RocksWriter};
-use crate::state::{StateError, StoreId, timed::NO_STREAM_TIME};
+use crate::state::{StateError, StoreId, timed::Progress};
 
 /// Where the stream time of a family is, in the family of offsets.
 fn stream_time_key(family: &str) -> Vec<u8> {
     ["stream-time:", family].concat().into_bytes()
 }
 
+/// Where the number of its last row is, when rows are numbered.
+fn sequence_key(family: &str) -> Vec<u8> {
+    ["sequence:", family].concat().into_bytes()
+}
+
 // === impl Rocks ===
 
 impl Rocks {
-    /// The stream time of a store as it was committed, in ms.
-    pub(in crate::state) fn stream_time(&self, store: StoreId) -> Result<i64, StateError> {
-        let Some(family) = &self.families[store.index()] else { return Ok(NO_STREAM_TIME) };
-        let key = stream_time_key(family);
+    /// How far a store had come when it was committed.
+    pub(in crate::state) fn progress(&self, store: StoreId) -> Result<Progress, StateError> {
+        let Some(family) = &self.families[store.index()] else { return Ok(Progress::NONE) };
+        let stream_time_ms = self.number(family, &stream_time_key(family), i64::from_be_bytes)?;
+        let sequence = self.number(family, &sequence_key(family), u32::from_be_bytes)?;
+        Ok(Progress {
+            stream_time_ms: stream_time_ms.unwrap_or(Progress::NONE.stream_time_ms),
+            sequence: sequence.unwrap_or(Progress::NONE.sequence),
+        })
+    }
+
+    fn number<const BYTES: usize, N>(
+        &self,
+        family: &str,
+        key: &[u8],
+        read: impl FnOnce([u8; BYTES]) -> N,
+    ) -> Result<Option<N>, StateError> {
         let stored = self.db.get_pinned_cf_opt(self.opened_family(OFFSETS_FAMILY), key, &self.read_options);
-        let Some(bytes) = stored.map_err(self.failed("read a stream time"))? else { return Ok(NO_STREAM_TIME) };
+        let Some(bytes) = stored.map_err(self.failed("read a stream time"))? else { return Ok(None) };
         let bytes = bytes.as_ref().try_into().map_err(|_| StateError::Format {
             owner: self.owner,
-            what: format!("the stream time of `{family}`"),
-            reason: format!("it has {} bytes, not 8", bytes.len()),
+            what: format!("the stream time or sequence of `{family}`"),
+            reason: format!("it has {} bytes, not {BYTES}", bytes.len()),
         })?;
-        Ok(i64::from_be_bytes(bytes))
+        Ok(Some(read(bytes)))
     }
 
     /// Deletes the files of a store that hold only keys below this one, which are deleted already.
@@ -40,13 +58,16 @@ impl Rocks {
 // === impl RocksWriter ===
 
 impl RocksWriter<'_> {
-    /// Sets the stream time of a store, and removes all rows below a key.
-    pub(in crate::state) fn advance(&mut self, store: StoreId, stream_time_ms: i64, keep_from: Option<&[u8; 8]>) {
+    /// Sets how far a store has come, and removes all rows below a key.
+    pub(in crate::state) fn advance(&mut self, store: StoreId, to: Progress, keep_from: Option<&[u8; 8]>) {
         let Some((family, name)) = self.families[store.index()].zip(self.rocks.families[store.index()].as_ref()) else {
             return;
         };
         let offsets = self.rocks.opened_family(OFFSETS_FAMILY);
-        self.rows.0.put_cf(offsets, stream_time_key(name), stream_time_ms.to_be_bytes());
+        self.rows.0.put_cf(offsets, stream_time_key(name), to.stream_time_ms.to_be_bytes());
+        if to.sequence != Progress::NONE.sequence {
+            self.rows.0.put_cf(offsets, sequence_key(name), to.sequence.to_be_bytes());
+        }
         if let Some(key) = keep_from {
             self.rows.0.delete_range_cf(family, &[][..], &key[..]);
         }

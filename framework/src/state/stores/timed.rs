@@ -68,7 +68,19 @@ impl TaskStores {
         true
     }
 
-    /// Walks the rows of a key whose times lie in a range, in the order of time (sessions that end together: by their start), until
+    /// Adds a value to those of a key's window, behind them. Moves the store's time on. Gives whether the row was taken: it is not when
+    /// its segment has expired.
+    ///
+    /// # Panics
+    /// When the store's rows do not belong to a time.
+    #[must_use]
+    pub fn add_timed(&mut self, store: StoreId, key: &[u8], start_ms: i64, value: &[u8], timestamp_ms: i64) -> bool {
+        let sequence = self.times.next_sequence(store);
+        self.write_timed(store, TimedKey::numbered(key, start_ms, sequence), Some(value), timestamp_ms)
+    }
+
+    /// Walks the rows of a key whose times lie in a range, in the order of time (sessions that end together: by their start; values
+    /// of one window: as they came), until
     /// `f` breaks.
     ///
     /// # Errors
@@ -86,15 +98,21 @@ impl TaskStores {
     ) -> Result<(), StateError> {
         let Some(visible) = self.visible(store, times) else { return Ok(()) };
         let mut bounds = std::mem::take(&mut self.keys);
+        let all_at_hand = self.overlay.scans_all_of(store, visible.from);
         let mut result = Ok(());
         for bucket in visible.buckets(direction) {
             Layout::put_bounds(&mut bounds, bucket, key, visible.from, visible.to);
             let Some(range) = KeyRange::new(&(bounds.0.as_slice()..=bounds.1.as_slice())) else { continue };
-            let scanned = self.scan_range(store, &range, direction, &mut |stored, row| match visible.key(stored) {
+            let mut each = |stored: &[u8], row: Row<'_>| match visible.key(stored) {
                 // Keys that begin with this one lie in between.
                 Some(found) if found.key == key => f(found, row),
                 _ => ControlFlow::Continue(()),
-            });
+            };
+            let scanned = if all_at_hand {
+                Ok(self.scan_at_hand(store, &range, direction, &mut each))
+            } else {
+                self.scan_range(store, &range, direction, &mut each)
+            };
             match scanned {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => break,

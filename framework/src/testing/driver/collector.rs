@@ -18,6 +18,10 @@ impl Collector {
     pub(super) fn take(&mut self) -> Vec<TestRecord> {
         std::mem::take(&mut self.0)
     }
+
+    pub(super) fn put(&mut self, written: Vec<TestRecord>) {
+        self.0.extend(written);
+    }
 }
 
 impl Output for Collector {

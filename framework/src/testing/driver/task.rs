@@ -6,9 +6,9 @@ use super::{Collector, DriverError, TestRecord};
 use crate::{
     config::Timestamps,
     log::{RecordRef, TopicPartition},
-    processor::{Context, Globals, Handlers, Known, Output, PunctuationKind, Tolerance},
+    processor::{Context, Globals, Handlers, Known, Output, PunctuationKind, Tolerance, Verdict},
     state::{CommitPoint, StateError, StateSettings, StoreId, StoreKind, TaskId, TaskStores, TaskView},
-    topology::{Processed, Processors, Resolved, SubTopology},
+    topology::{JudgedUpdate, Processed, Processors, Resolved, SubTopology},
 };
 
 /// Keys, values and timestamps.
@@ -22,8 +22,23 @@ pub(super) struct DriverTask {
     output: Rc<RefCell<Collector>>,
     /// The largest time of a record of each source.
     times: BTreeMap<usize, i64>,
+    /// Whether records are committed when that is asked for, and not each by itself.
+    commits_on_request: bool,
+    /// Records that were processed and are not committed.
+    uncommitted: Vec<Piped>,
     /// Records that the changelogs would have.
     changelogs: BTreeMap<StoreId, i64>,
+}
+
+/// A record that is processed again when what was changed is taken back.
+#[derive(Debug)]
+struct Piped {
+    source: usize,
+    record: TestRecord,
+    offset: i64,
+    time_ms: i64,
+    /// What was decided about it.
+    known: Option<Known>,
 }
 
 // === impl DriverTask ===
@@ -42,7 +57,15 @@ impl DriverTask {
         let mut ctx = Context::new(id, stores, globals, Rc::clone(&output) as Rc<RefCell<dyn Output>>);
         ctx.set_emit_interval_ms(0);
         processors.init(&mut ctx)?;
-        Ok(Self { processors, ctx, output, times: BTreeMap::new(), changelogs: BTreeMap::new() })
+        Ok(Self {
+            processors,
+            ctx,
+            output,
+            times: BTreeMap::new(),
+            commits_on_request: false,
+            uncommitted: Vec::new(),
+            changelogs: BTreeMap::new(),
+        })
     }
 
     /// Leaves failing nodes out where `handlers` always say so.
@@ -50,7 +73,12 @@ impl DriverTask {
         self.ctx.tolerate(Tolerance::of(handlers));
     }
 
-    /// Processes a record and commits what it has changed; after an error, nothing has changed.
+    /// Lets records be committed when that is asked for.
+    pub(super) fn commit_on_request(&mut self) {
+        self.commits_on_request = true;
+    }
+
+    /// Processes a record and commits what it has changed, unless that is to be asked for; after an error, it has changed nothing.
     pub(super) fn process(
         &mut self,
         handlers: &Handlers,
@@ -58,34 +86,89 @@ impl DriverTask {
         record: &TestRecord,
         offset: i64,
     ) -> Result<(), DriverError> {
-        let dropped = *self.ctx.dropped();
-        let mut known = None;
         let partition_time = self.times.entry(source).or_insert(-1);
         let time_ms = self.processors.time_of(&self.ctx, source, *partition_time, &record.at(offset), &record.headers);
         *partition_time = time_ms.max(*partition_time);
+        self.uncommitted.push(Piped { source, record: record.clone(), offset, time_ms, known: None });
+        let last = self.uncommitted.len() - 1;
+        let dropped = *self.ctx.dropped();
         loop {
-            let Self { processors, ctx, .. } = self;
-            let (at, headers) = (record.at(offset), record.headers.clone());
-            match processors.process_or_judge(ctx, handlers, known.as_ref(), source, at, time_ms, headers) {
-                Ok(Processed::Done | Processed::Settled) => {
-                    let partition = TopicPartition::new(Arc::clone(&record.topic), 0);
-                    return Ok(self.commit(BTreeMap::from([(partition, offset + 1)]))?);
+            let judged = match self.process_one(handlers, last) {
+                Ok(None) if self.commits_on_request => return Ok(()),
+                Ok(None) => self.try_commit(handlers),
+                Ok(Some(verdict)) => Ok(Some((last, verdict))),
+                Err(error) => Err(error),
+            };
+            let error = match judged {
+                Ok(None) => return Ok(()),
+                Ok(Some((_, verdict))) => {
+                    self.uncommitted[last].known = Some(Known::Judged(verdict));
+                    None
                 }
-                Ok(Processed::Again(verdict)) => {
-                    self.take_back();
-                    self.ctx.restore_dropped(dropped);
-                    known = Some(Known::Judged(verdict));
-                }
-                Err(error) => {
-                    self.take_back();
-                    return Err(error.into());
-                }
+                Err(error) => Some(error),
+            };
+            self.take_back();
+            self.ctx.restore_dropped(dropped);
+            self.repeat(handlers, last, None)?;
+            if let Some(error) = error {
+                self.uncommitted.pop();
+                return Err(error);
             }
         }
     }
 
+    /// Commits what was changed since the last commit. After an error nothing is committed.
+    pub(super) fn commit(&mut self, handlers: &Handlers) -> Result<(), DriverError> {
+        loop {
+            let judged = match self.try_commit(handlers) {
+                Ok(None) => return Ok(()),
+                Ok(Some(judged)) => Ok(judged),
+                Err(error) => Err(error),
+            };
+            self.take_back();
+            let judged = judged.map(|(index, verdict)| {
+                // The other nodes have written what they write already.
+                let writes = (!verdict.skips_nodes()).then_some(index);
+                self.uncommitted[index].known = Some(Known::Judged(verdict));
+                writes
+            });
+            self.repeat(handlers, self.uncommitted.len(), judged.as_ref().ok().copied().flatten())?;
+            judged?;
+        }
+    }
+
+    /// Processes one of the records that are not committed. Gives what was decided about it when it has to be processed again.
+    fn process_one(&mut self, handlers: &Handlers, index: usize) -> Result<Option<Box<Verdict>>, DriverError> {
+        let Self { processors, ctx, uncommitted, .. } = self;
+        let Piped { source, record, offset, time_ms, known } = &uncommitted[index];
+        let (at, headers) = (record.at(*offset), record.headers.clone());
+        match processors.process_or_judge(ctx, handlers, known.as_ref(), *source, at, *time_ms, headers)? {
+            Processed::Done | Processed::Settled => Ok(None),
+            Processed::Again(verdict) => Ok(Some(verdict)),
+        }
+    }
+
+    /// Processes the first of the records that are not committed again, after they were taken back. What they write was written before,
+    /// but for one of them.
+    fn repeat(&mut self, handlers: &Handlers, records: usize, writes: Option<usize>) -> Result<(), DriverError> {
+        let mut written = Vec::new();
+        for index in 0..records {
+            let dropped = *self.ctx.dropped();
+            self.process_one(handlers, index)?;
+            let of_it = self.output.borrow_mut().take();
+            if writes == Some(index) {
+                written = of_it;
+            } else {
+                self.ctx.restore_dropped(dropped);
+            }
+        }
+        self.output.borrow_mut().put(written);
+        Ok(())
+    }
+
     fn take_back(&mut self) {
         self.ctx.stores_mut().discard();
+        self.processors.discard();
         self.output.borrow_mut().take();
     }
 
@@ -107,14 +190,15 @@ impl DriverTask {
 
     /// Lets wall-clock time pass, calls the punctuations that are due, and commits what they have changed; after an error,
     /// nothing has changed.
-    pub(super) fn advance_wall_clock(&mut self, by: Duration) -> Result<(), DriverError> {
+    pub(super) fn advance_wall_clock(&mut self, handlers: &Handlers, by: Duration) -> Result<(), DriverError> {
         let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.ctx.set_wall_clock_ms(self.ctx.wall_clock_ms().saturating_add(by_ms));
         match self.processors.punctuate(&mut self.ctx, PunctuationKind::WallClock) {
-            Ok(true) => Ok(self.commit(BTreeMap::new())?),
-            Ok(false) => Ok(()),
+            Ok(true) if !self.commits_on_request => self.commit(handlers),
+            Ok(_) => Ok(()),
             Err(error) => {
-                self.ctx.stores_mut().discard();
+                self.take_back();
+                self.repeat(handlers, self.uncommitted.len(), None)?;
                 Err(error.into())
             }
         }
@@ -124,13 +208,23 @@ impl DriverTask {
         self.ctx.set_emit_interval_ms(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
     }
 
-    fn commit(&mut self, positions: BTreeMap<TopicPartition, i64>) -> Result<(), StateError> {
+    /// Passes on the updates that wait, and commits. Gives the record that was judged when one of them failed, and what was decided:
+    /// then what was changed is to be taken back.
+    fn try_commit(&mut self, handlers: &Handlers) -> Result<Option<(usize, Box<Verdict>)>, DriverError> {
+        if let Some(JudgedUpdate { topic, offset, verdict }) = self.processors.flush(&mut self.ctx, handlers)? {
+            let is_judged = |piped: &Piped| piped.record.topic == topic && piped.offset == offset;
+            let index = self.uncommitted.iter().position(is_judged).expect("updates come from records not committed");
+            return Ok(Some((index, verdict)));
+        }
         let (stores, changelogs) = (self.ctx.stores_mut(), &mut self.changelogs);
         let Ok(()) = stores.freeze(|dirty| {
             *changelogs.entry(dirty.store).or_default() += 1;
             Ok::<_, Infallible>(())
         });
-        stores.commit(&CommitPoint { changelog_offsets: self.changelogs.clone(), positions, current_ms: None })
+        let position = |piped: Piped| (TopicPartition::new(piped.record.topic, 0), piped.offset + 1);
+        let positions = self.uncommitted.drain(..).map(position).collect();
+        stores.commit(&CommitPoint { changelog_offsets: self.changelogs.clone(), positions, current_ms: None })?;
+        Ok(None)
     }
 }
 

@@ -60,7 +60,7 @@ impl Group for FaultyGroup {
     }
 
     fn metadata(&self, epoch: &Epoch) -> Result<GroupMetadata, LogError> {
-        self.faults.alive(|| self.group.metadata(epoch))
+        self.faults.at(Step::GroupMetadata, || self.group.metadata(epoch))
     }
 
     fn members(&self) -> Result<Vec<Member>, LogError> {

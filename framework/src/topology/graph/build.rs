@@ -75,10 +75,12 @@ impl Graph {
         &mut self.stores[store.0]
     }
 
-    /// Adds a repartition topic: `sink` writes to it, `source` reads from it. Gives the source.
+    /// Adds a repartition topic: `sink` writes to it, `source` reads from it. Gives the source. Without `partitions` it has as many as
+    /// what it is joined with, or as the largest topic behind it.
     pub(crate) fn add_repartition(
         &mut self,
         name: Option<Arc<str>>,
+        partitions: Option<u32>,
         parent: NodeId,
         data: DataType,
         sink: Factory,
@@ -88,8 +90,17 @@ impl Graph {
         let topic = TopicRef::Repartition(index);
         let sink = self.add(GraphNode::sink(parent, topic.clone(), sink));
         let source = self.add(GraphNode::source("repartition", vec![topic], data, source).named_after(parent));
-        self.repartitions.push(RepartitionDef { name, made_for: None, sink, source });
+        let partitions = partitions.map(|partitions| self.possible_partitions(partitions));
+        self.repartitions.push(RepartitionDef { name, partitions, made_for: None, sink, source });
         (index, source)
+    }
+
+    /// A number of partitions as Kafka counts them; others are refused.
+    fn possible_partitions(&mut self, partitions: u32) -> i32 {
+        i32::try_from(partitions).ok().filter(|partitions| *partitions > 0).unwrap_or_else(|| {
+            self.refuse(TopologyError::RepartitionCount { partitions });
+            1
+        })
     }
 
     /// Says which node a repartition topic was made for. The first one gives it its name.

@@ -73,6 +73,16 @@ impl Graph {
         sends_old
     }
 
+    /// Lets the updates of a table wait for the commit; `false` when they wait anyway. Its rows must be kept.
+    pub(crate) fn coalesce(&mut self, id: NodeId) -> bool {
+        if self.table(id).kind == TableKind::Suppressed {
+            return false;
+        }
+        self.send_old_values(id, true);
+        self.table_mut(id).coalesced = true;
+        true
+    }
+
     /// Makes sure that the rows of a table can be looked up: from its own store or from those it is made of.
     pub(crate) fn make_readable(&mut self, id: NodeId) {
         let table = self.table(id);
@@ -95,6 +105,16 @@ impl Graph {
         let node = self.node(id);
         let own = node.table.as_ref().and_then(|table| table.closes_after_ms);
         own.or_else(|| node.parents.iter().filter_map(|parent| self.closes_after_ms(*parent)).max())
+    }
+
+    /// Whether the updates of a node's table wait for the commit. `all`: also of tables that were not told to, if they are read or
+    /// aggregated, and kept.
+    pub(in crate::topology) fn coalesces(&self, id: NodeId, all: bool) -> bool {
+        self.node(id).table.as_ref().is_some_and(|table| {
+            let by_default = matches!(table.kind, TableKind::Source | TableKind::Aggregate) && table.store.is_some();
+            // Each version counts.
+            table.coalesced || (all && by_default && !self.keeps_versions(id))
+        })
     }
 
     /// The stores that are read when a row of a table is looked up.
@@ -121,7 +141,7 @@ impl TableDef {
     pub(crate) fn new<K: 'static, V: 'static>(kind: TableKind, parents: Vec<NodeId>, serdes: Serdes<K, V>) -> Self {
         let formats = serdes.formats();
         let serdes: Box<dyn Any + Send + Sync> = Box::new(serdes);
-        Self { kind, parents, store: None, sends_old: false, serdes, formats, closes_after_ms: None }
+        Self { kind, parents, store: None, sends_old: false, serdes, formats, coalesced: false, closes_after_ms: None }
     }
 
     /// Its keys are windows that close so much later than their end, in ms.

@@ -70,18 +70,22 @@ impl Graph {
                 );
             }
         }
-        let suppressed = self.node_ids().filter(|id| {
-            let table = self.node(*id).table.as_ref();
-            table.is_some_and(|table| {
-                table.kind == TableKind::Suppressed && table.parents.iter().any(|parent| self.has_versions(*parent))
-            })
-        });
-        match suppressed.into_iter().next() {
-            Some(node) => {
-                error(node, "`suppress` cannot hold back the changes of a table that keeps versions".to_owned())
+        for node in self.node_ids() {
+            let Some(table) = &self.node(node).table else { continue };
+            if table.kind == TableKind::Suppressed && table.parents.iter().any(|parent| self.has_versions(*parent)) {
+                return error(
+                    node,
+                    "`suppress` cannot hold back the changes of a table that keeps versions".to_owned(),
+                );
             }
-            None => Ok(()),
+            if table.coalesced && self.keeps_versions(node) {
+                return error(
+                    node,
+                    "the updates of a table that keeps versions cannot be coalesced: each counts".to_owned(),
+                );
+            }
         }
+        Ok(())
     }
 
     /// For how long a table that has versions knows them, in ms.

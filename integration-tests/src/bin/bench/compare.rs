@@ -1,6 +1,7 @@
 //! All works in turn, ours and Kafka Streams', on the same broker and the same input.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use clap::Args;
 use integration_tests::broker::{Broker, unique};
 use serde_json::Value;
 
-use super::load::Load;
+use super::load::{Load, connect, read_through};
 
 /// Measures all works, in turn with Kafka Streams.
 #[derive(Debug, Args)]
@@ -76,7 +77,11 @@ const WORKS: &[Work] = &[
 ];
 
 /// What is compared, and whether more of it is better.
-const FIGURES: [(&str, bool); 3] = [("cpu_s_per_million", false), ("per_s", true), ("rss_peak_mib", false)];
+const FIGURES: [(&str, bool); 4] =
+    [("cpu_s_per_million", false), ("per_s", true), ("rss_peak_mib", false), ("start_to_running_s", false)];
+
+/// Our figure over another, by what it is of: one of each round.
+type Ratios = BTreeMap<String, Vec<f64>>;
 
 // === impl Compare ===
 
@@ -94,6 +99,9 @@ impl Compare {
         );
         self.load(&bootstrap, &works)?;
         let folder = tempfile::tempdir()?;
+        eprintln!("warming up the broker");
+        self.ours(works[0], &self.modes[0], &bootstrap, &folder.path().join("ours"))?;
+        let mut ratios = Ratios::new();
         for round in 1..=self.rounds {
             for work in &works {
                 let mut cpu_by_mode = Vec::new();
@@ -102,17 +110,18 @@ impl Compare {
                     let ours = self.ours(work, mode, &bootstrap, &folder.path().join("ours"))?;
                     cpu_by_mode.extend(ours["cpu_s_per_million"].as_f64());
                     let Some(peer) = &self.peer else { continue };
-                    let theirs = self.theirs(peer, work, mode, &folder.path().join("peer"))?;
-                    ratios(work.name, mode, &ours, &theirs);
+                    let theirs = self.theirs(peer, work, mode, &bootstrap, &folder.path().join("peer"))?;
+                    compare(work.name, mode, &ours, &theirs, &mut ratios);
                 }
                 if let ([first, second], [cpu, other_cpu]) = (&self.modes[..], &cpu_by_mode[..]) {
-                    let ratio = cpu / other_cpu;
-                    println!(
-                        "{} {first} of {second}, cpu_s_per_million: {cpu:.2} of {other_cpu:.2} = {ratio:.3}",
-                        work.name
-                    );
+                    let what = format!("{} {first} of {second}, cpu_s_per_million", work.name);
+                    println!("{what}: {cpu:.2} of {other_cpu:.2} = {:.3}", cpu / other_cpu);
+                    ratios.entry(what).or_default().push(cpu / other_cpu);
                 }
             }
+        }
+        if self.rounds > 1 {
+            ratios.iter().for_each(|(what, of_rounds)| print_median(what, of_rounds));
         }
         Ok(())
     }
@@ -164,6 +173,7 @@ impl Compare {
             if keep {
                 command.arg("--keep");
             }
+            read_through(&connect(bootstrap)?, work.topic)?;
             self.line(&mut command)
         };
         match work.name {
@@ -180,11 +190,12 @@ impl Compare {
     }
 
     /// The best of the peer's settings: least CPU.
-    fn theirs(&self, peer: &Path, work: &Work, mode: &str, state: &Path) -> anyhow::Result<Value> {
+    fn theirs(&self, peer: &Path, work: &Work, mode: &str, bootstrap: &str, state: &Path) -> anyhow::Result<Value> {
         let once = |extra: &[&str]| {
             let mut command = Command::new(peer.join("run"));
             command.env("LABEL", format!("{}-{mode}", work.name)).arg("once").args(work.peer);
             command.args(["--topic", work.topic, "--mode", mode]).args(extra).arg("--state-dir").arg(state);
+            read_through(&connect(bootstrap)?, work.topic)?;
             self.line(&mut command)
         };
         match work.name {
@@ -228,15 +239,24 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Our figure over the peer's, one line each.
-fn ratios(work: &str, mode: &str, ours: &Value, theirs: &Value) {
+fn compare(work: &str, mode: &str, ours: &Value, theirs: &Value, ratios: &mut Ratios) {
     let figure = |line: &Value, name: &str| match name {
-        "per_s" => line["committed_per_s"].as_f64().or_else(|| line["restored_per_s"].as_f64()),
+        "per_s" => line["restored_per_s"].as_f64().or_else(|| line["committed_per_s"].as_f64()),
         name => line[name].as_f64(),
     };
     for (name, more_is_better) in FIGURES {
         if let (Some(ours), Some(theirs)) = (figure(ours, name), figure(theirs, name)) {
             let better = if more_is_better { "more is better" } else { "less is better" };
-            println!("{work} {mode} {name}: {ours:.2} of {theirs:.2} = {:.3} ({better})", ours / theirs);
+            let what = format!("{work} {mode} {name}");
+            println!("{what}: {ours:.2} of {theirs:.2} = {:.3} ({better})", ours / theirs);
+            ratios.entry(what).or_default().push(ours / theirs);
         }
     }
+}
+
+fn print_median(what: &str, of_rounds: &[f64]) {
+    let mut sorted = of_rounds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
+    println!("{what}: median of {} rounds {:.3} ({least:.3} to {most:.3})", sorted.len(), sorted[sorted.len() / 2]);
 }

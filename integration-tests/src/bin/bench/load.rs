@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::ensure;
 use clap::Args;
 use millpond::log::{
-    Append, Headers, Isolation, Log, NewTopic, Partitioner, Producer, TopicPartition,
+    Append, Headers, Isolation, Log, NewTopic, Partitioner, Producer, ReadFrom, TopicPartition,
     kafka::{KafkaLog, KafkaOptions},
 };
 
@@ -14,6 +14,8 @@ const START_MS: i64 = 1_700_000_040_000;
 /// Prime, and no divisor of any number of keys in use: `n * STRIDE mod keys` visits every key once.
 const STRIDE: u64 = 982_451_653;
 const VALUE_BYTES: usize = 100;
+/// How long a topic may take to be read through.
+const READ_THROUGH: Duration = Duration::from_secs(120);
 const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -130,6 +132,24 @@ pub(super) fn count(log: &dyn Log, topic: &str) -> anyhow::Result<Option<i64>> {
         records += reader.end_offset(&partition)? - reader.beginning_offset(&partition)?;
     }
     Ok(Some(records))
+}
+
+/// Reads a topic once, so that the broker has it in memory: a kernel that gives page cache back eagerly would let whoever reads first
+/// wait for the disk.
+pub(super) fn read_through(log: &dyn Log, topic: &str) -> anyhow::Result<()> {
+    let records = count(log, topic)?.unwrap_or(0);
+    let partitions = log.admin()?.topics(&[topic])?.pop().map_or(0, |topic| topic.partitions);
+    let mut reader = log.reader(Isolation::ReadUncommitted)?;
+    for partition in 0..partitions {
+        reader.assign(&TopicPartition::new(topic, partition), ReadFrom::Beginning)?;
+    }
+    let (mut read, deadline) = (0, tokio::time::Instant::now() + READ_THROUGH);
+    while read < records {
+        let fetched = reader.poll(10_000, Duration::from_millis(100))?;
+        read += fetched.batches.iter().map(|batch| batch.len() as i64).sum::<i64>();
+        ensure!(tokio::time::Instant::now() < deadline, "{topic}: {read} of {records} records could be read");
+    }
+    Ok(())
 }
 
 /// A topic without a record.

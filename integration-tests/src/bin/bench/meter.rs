@@ -29,6 +29,11 @@ impl Reading {
         Ok(Self { at: Instant::now(), cpu_s: cpu_s()? })
     }
 
+    /// The time before this moment; the CPU time is that of the moment.
+    pub(super) fn before(self, by: Duration) -> Self {
+        Self { at: self.at - by, ..self }
+    }
+
     pub(super) fn until(&self, end: &Self) -> Spent {
         Spent { wall: end.at - self.at, cpu_s: end.cpu_s - self.cpu_s }
     }

@@ -109,7 +109,7 @@ impl Run {
         let budget = config.memory_bytes;
         let instance = App::new(topology, config).start().await?;
         let (first, head_start) = match self.phase {
-            Phase::Restore => (boot, 0.0),
+            Phase::Restore => (restore_began(&instance).await?, 0.0),
             _ => first_record(&instance).await?,
         };
         let last = self.all_done(&instance, expected).await?;
@@ -153,6 +153,10 @@ impl Run {
             records += count(&log, topic)?.unwrap_or(0);
         }
         line["changelog_records"] = Value::from(records);
+        if self.phase == Phase::Restore {
+            line["restored_per_s"] = line["committed_per_s"].take();
+            line["start_to_running_s"] = Value::from(boot.until(&last).wall.as_secs_f64());
+        }
         if self.work.has_output() {
             line["output_records"] = Value::from(count(&log, OUTPUT)?);
         }
@@ -232,6 +236,20 @@ async fn first_record(instance: &Instance) -> anyhow::Result<(Reading, f64)> {
         }
         ensure!(Instant::now() < deadline, "no record was processed after {} s", PATIENCE.as_secs());
         sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// When the first task's restore began, as the instance says while it restores.
+async fn restore_began(instance: &Instance) -> anyhow::Result<Reading> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let body: Value = reqwest::get(format!("{}/restores", instance.url())).await?.json().await?;
+        let restores = body["restores"].as_array().context("no list of restores")?;
+        if let Some(elapsed_ms) = restores.iter().filter_map(|restore| restore["elapsed_ms"].as_u64()).max() {
+            return Ok(Reading::now()?.before(Duration::from_millis(elapsed_ms)));
+        }
+        ensure!(Instant::now() < deadline, "no restore began within {} s", PATIENCE.as_secs());
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

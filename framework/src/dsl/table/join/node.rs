@@ -34,7 +34,7 @@ impl<K: Data, T: Data, W: Data, F> JoinSide<K, T, W, F> {
         F: Fn(&K, Option<&V>, Option<&T>) -> Option<W> + Send + Sync + 'static,
     {
         Factory::node::<K, Change<V>, _>(move |task, id| Self {
-            others: others(task),
+            others: task.as_passed_on(|task| others(task)),
             joiner: Arc::clone(&joiner),
             needs_other,
             // What a side gives are the changes of its only child, the joined table.
@@ -77,7 +77,7 @@ where
 
 impl<K: Data, W: Data> Joined<K, W> {
     pub(super) fn new(task: &mut Instantiation<'_>, id: NodeId) -> Self {
-        Self { store: task.store(id), children: task.children(id) }
+        Self { store: task.store(id), children: task.changes(id) }
     }
 }
 

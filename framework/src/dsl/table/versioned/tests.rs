@@ -200,6 +200,10 @@ fn what_needs_versions_that_are_not_there_is_refused() {
     });
     assert_eq!(error, "`rows/suppress`: `suppress` cannot hold back the changes of a table that keeps versions");
     let error = refused(|topology| {
+        let _ = topology.table("t", Plain::default()).versioned("rows", ms(100)).coalesced();
+    });
+    assert_eq!(error, "`rows`: the updates of a table that keeps versions cannot be coalesced: each counts");
+    let error = refused(|topology| {
         let windows = topology.stream("s", Plain::default()).group_by_key().windowed_by(TimeWindows::tumbling(ms(10)));
         windows.count().versioned("counts", ms(100));
     });
