@@ -30,10 +30,12 @@ mod builder;
 mod cogrouped;
 mod consumed;
 mod fallible;
+mod global_store;
 mod global_table;
 mod grouped;
 mod grouped_table;
 mod key;
+mod stores;
 mod stream;
 mod table;
 mod windowed;
@@ -47,11 +49,13 @@ pub use self::{
     cogrouped::{Cogrouped, WindowedCogrouped},
     consumed::Consumed,
     fallible::UserError,
+    global_store::GlobalStore,
     global_table::{GlobalTable, MaterializedGlobal},
     grouped::Grouped,
     grouped_table::GroupedTable,
     key::KeyOf,
-    stream::{DuplicateWindows, JoinedStream, Repartitioned, Store, Stores, Stream, Versions},
+    stores::{KeyValue, Queryable, Retained, Store, StoreBuilder, Stores},
+    stream::{JoinedStream, Repartitioned, Split, Stream},
     table::{Buffer, Materialized, Table},
     windowed::{FixedWindows, WindowedGrouped},
     windows::{JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows, Windows},

@@ -11,36 +11,58 @@ mod custom;
 mod dropped;
 mod duplicate_window_store;
 mod error;
+mod fixed_key;
+mod global_rows;
+mod global_store;
 mod globals;
 mod grace_buffer;
 mod handlers;
+mod key_value_rows;
 mod key_value_store;
+mod lru_map;
 mod node;
 mod output;
+mod plain_key_value_store;
+mod plain_window_store;
 mod punctuation;
 mod record;
+mod session_store;
 mod store;
+mod store_context;
+mod timed_rows;
 mod timed_store;
+mod transformer;
 mod unmatched_store;
 mod versioned_store;
+mod window_store;
 
 pub use self::{
     buffer_store::BufferStore,
     context::Context,
-    custom::{Origin, Processor, ProcessorContext, ProcessorResult},
+    custom::{Origin, OutputId, Processor, ProcessorContext, ProcessorResult},
     dropped::{DropReason, Dropped},
-    duplicate_window_store::{DuplicateWindowStore, WindowRow},
+    duplicate_window_store::{DuplicateWindowRow, DuplicateWindowStore},
     error::{ProcessError, RecordPart, Stage, Target},
+    fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord},
+    global_rows::GlobalRows,
+    global_store::GlobalContext,
     globals::Globals,
     handlers::{Failure, Handler, Handlers},
     key_value_store::{KeyValueRow, KeyValueStore},
+    lru_map::LruMap,
     node::{Children, Node, Shared, Source},
     output::Output,
+    plain_key_value_store::PlainKeyValueStore,
+    plain_window_store::PlainWindowStore,
     punctuation::{PunctuationId, PunctuationKind},
     record::{Change, Record},
+    session_store::{SessionRow, SessionStore},
     store::{StoreEntry, TimestampedStore},
+    store_context::{HasGlobals, ProcessorStore, StoreContext, StorePlace},
     timed_store::{TimedEntry, TimedStore},
+    transformer::{TransformContext, ValueTransformer},
     versioned_store::{VersionedStore, VersionedValue},
+    window_store::{WindowRow, WindowStore},
 };
 pub(crate) use self::{
     coalesce::{Coalesce, Coalesced, Coalescing, PassedOn, SharedWaiting},
@@ -48,8 +70,11 @@ pub(crate) use self::{
     custom::{Punctuated, user_error},
     duplicate_window_store::{Found, Pages, WindowValues, write_key},
     error::with_causes,
+    fixed_key::FixedKey,
+    global_store::{GlobalNode, GlobalUpdater},
     grace_buffer::GraceBuffer,
     handlers::{Known, Verdict},
+    key_value_store::behind_prefix,
     punctuation::Schedules,
     unmatched_store::{JoinSide, TakeFrom, UnmatchedEntry, UnmatchedStore, UnmatchedValues, Visit},
 };

@@ -27,6 +27,7 @@ mod dir;
 mod error;
 pub mod formats;
 pub mod lists;
+mod lru_map;
 mod memory;
 mod overlay;
 mod point;

@@ -28,7 +28,7 @@ use self::{cut::Cut, graph::Graph, names::Names};
 pub use self::{
     describe::{Description, GlobalDescription, NodeDescription, NodeKind, SubTopologyDescription},
     error::TopologyError,
-    global::{GlobalProcessor, GlobalRow},
+    global::GlobalProcessor,
     internal_topics::InternalTopic,
     partitions::Partitions,
     processors::Processors,
@@ -36,7 +36,7 @@ pub use self::{
 };
 pub(crate) use self::{
     factory::Factory,
-    global::check_by,
+    global::Upkeep,
     instantiate::Instantiation,
     internal_topics::DELETE_RETENTION_MS,
     processors::{JudgedUpdate, Processed},

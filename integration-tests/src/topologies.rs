@@ -7,10 +7,14 @@ mod cogroup;
 mod duplicate_windows;
 mod emit_on_close;
 mod errors;
+mod fk_join;
+mod headers;
 mod processor;
+mod processor_stores;
 mod session_windows;
 mod sliding_windows;
 mod stateless;
+mod stores;
 mod stream_global_join;
 mod stream_stream_join;
 mod stream_table_join;
@@ -47,11 +51,15 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("cogroup", cogroup::ALL),
         ("duplicate_windows", duplicate_windows::ALL),
         ("errors", errors::ALL),
+        ("headers", headers::ALL),
         ("emit_on_close", emit_on_close::ALL),
+        ("fk_join", fk_join::ALL),
         ("session_windows", session_windows::ALL),
         ("sliding_windows", sliding_windows::ALL),
         ("processor", processor::ALL),
+        ("processor_stores", processor_stores::ALL),
         ("stateless", stateless::ALL),
+        ("stores", stores::ALL),
         ("stream_global_join", stream_global_join::ALL),
         ("stream_stream_join", stream_stream_join::ALL),
         ("stream_table_join", stream_table_join::ALL),

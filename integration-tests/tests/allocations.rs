@@ -1,16 +1,23 @@
-//! Reading costs no allocation per record: a batch owns one buffer, and its records are slices of it.
+//! Reading costs no allocation per record: a batch owns one buffer, and its records are slices of it. Nor does a scan of a store per row.
 //!
 //! A test binary of its own, since `allocation_counter` brings the allocator of the whole process. It counts what Rust code allocates on the
 //! measuring thread: librdkafka's own memory is C's.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use integration_tests::broker::{broker, unique};
-use millpond::log::{
-    Append, Headers, Isolation, Log, NewTopic, ReadFrom, Reader, TopicPartition,
-    embedded::EmbeddedLog,
-    kafka::{KafkaLog, KafkaOptions},
+use millpond::{
+    Serdes, Topology,
+    dsl::StoreBuilder,
+    log::{
+        Append, Headers, Isolation, Log, NewTopic, ReadFrom, Reader, TopicPartition,
+        embedded::EmbeddedLog,
+        kafka::{KafkaLog, KafkaOptions},
+    },
+    processor::{PlainKeyValueStore, Processor, ProcessorContext, ProcessorResult, Record, WindowStore},
+    state::Direction,
+    testing::{TestTopic, TopologyTestDriver},
 };
 
 const RECORDS: usize = 50_000;
@@ -21,6 +28,66 @@ const ALLOCATIONS_PER_RECORD: f64 = 0.05;
 fn kafka_reads_allocate_per_batch() -> anyhow::Result<()> {
     let options = KafkaOptions { bootstrap: broker()?.bootstrap().into(), ..KafkaOptions::default() };
     reads_allocate_per_batch(&KafkaLog::connect(options)?)
+}
+
+/// Writes rows to its stores, and tells how often scans of them allocate.
+struct Scanner {
+    rows: PlainKeyValueStore<i64, i64>,
+    windows: WindowStore<i64, i64>,
+}
+
+const ROWS: i64 = 10_000;
+
+impl Processor<i64, i64> for Scanner {
+    type Key = i64;
+    type Value = i64;
+
+    fn process(&mut self, ctx: &mut ProcessorContext<'_, i64, i64>, record: Record<i64, i64>) -> ProcessorResult {
+        // Half of the rows are not committed when they are found: those of the second record.
+        for n in (record.key..ROWS).step_by(2) {
+            self.rows.put(ctx, &n, &n)?;
+            self.windows.put(ctx, &7, n, &n, n)?;
+        }
+        let scan = |scanner: &mut Self, ctx: &mut ProcessorContext<'_, i64, i64>| -> ProcessorResult {
+            let mut found = 0;
+            let mut count = || {
+                found += 1;
+                ControlFlow::Continue(())
+            };
+            scanner.rows.scan(ctx, .., Direction::Backward, |_, _| count())?;
+            scanner.windows.scan(ctx, &7, .., Direction::Forward, |_, _, _| count())?;
+            scanner.windows.scan_keys(ctx, .., .., Direction::Forward, |_, _, _| count())?;
+            assert_eq!(found, 3 * ROWS / 2 * (record.key + 1));
+            Ok(())
+        };
+        // The first scan puts what is not committed in order.
+        scan(self, ctx)?;
+        let mut result = Ok(());
+        let counted = allocation_counter::measure(|| result = scan(self, ctx));
+        result?;
+        let allocations = i64::try_from(counted.count_total)?;
+        Ok(ctx.forward(record.with_value(allocations))?)
+    }
+}
+
+#[test]
+fn scans_allocate_per_scan() -> anyhow::Result<()> {
+    let topology = Topology::builder("scans");
+    let day = Duration::from_secs(86_400);
+    let rows = topology.add_store(StoreBuilder::plain_key_value("rows", Serdes::default()));
+    let windows = topology.add_store(StoreBuilder::window("windows", Serdes::default(), day));
+    let stream = topology.stream("in", Serdes::<i64, i64>::default());
+    stream.process((rows, windows), |(rows, windows)| Scanner { rows, windows }).to("out");
+    let mut driver = TopologyTestDriver::new(&topology.build()?)?;
+    let (input, output) =
+        (TestTopic::new("in", Serdes::default()), TestTopic::<i64, i64>::new("out", Serdes::default()));
+    driver.pipe(&input, &0_i64, &0_i64, 0)?;
+    driver.pipe(&input, &1, &0, 0)?;
+    for record in driver.read(&output)? {
+        println!("{} allocations for {} rows", record.value, 3 * ROWS / 2 * (record.key + 1));
+        ensure!(record.value < 50, "{} allocations", record.value);
+    }
+    Ok(())
 }
 
 #[test]

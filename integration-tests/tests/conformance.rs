@@ -44,6 +44,21 @@ fn processors() {
 }
 
 #[test]
+fn headers_of_records() {
+    replay("headers");
+}
+
+#[test]
+fn processors_with_stores_and_outputs() {
+    replay("processor_stores");
+}
+
+#[test]
+fn stores_of_processors() {
+    replay("stores");
+}
+
+#[test]
 fn records_that_fail() {
     replay("errors");
 }
@@ -81,6 +96,11 @@ fn streams_joined_with_global_tables() {
 #[test]
 fn tables_joined_with_tables() {
     replay("table_table_join");
+}
+
+#[test]
+fn tables_joined_by_a_foreign_key() {
+    replay("fk_join");
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Where a topology begins: its sources.
 
-use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use super::{
-    Consumed, DuplicateWindows, GlobalTable, Store, Stream, Table, Versions, global_table, stream, table, windows::ms,
+    Consumed, GlobalStore, GlobalTable, KeyValue, Queryable, Store, StoreBuilder, Stream, Table, global_store,
+    global_table, stream, table,
 };
 use crate::{
+    processor::{GlobalContext, KeyValueStore, ProcessorResult, ProcessorStore, Record},
     serde::{Data, Serdes},
-    state::Retention,
     topology::{
         Topology, TopologyError,
         graph::{Graph, TopicRef},
@@ -62,48 +63,66 @@ impl TopologyBuilder {
         global_table::source(&self.graph, topic, serdes)
     }
 
-    /// A key-value store for processors ([`Stream::process`]), with a changelog `<application id>-<name>-changelog`.
-    pub fn store<K: Data, V: Data>(&self, name: &str, serdes: Serdes<K, V>) -> Store<K, V> {
-        stream::store(&self.graph, name, serdes)
+    /// A key-value store for processors ([`Stream::process`]), with timestamps, on disk, and with a changelog
+    /// `<application id>-<name>-changelog`. For others see [`TopologyBuilder::add_store`].
+    pub fn store<K: Data, V: Data>(&self, name: &str, serdes: Serdes<K, V>) -> Store<KeyValueStore<K, V>> {
+        self.add_store(StoreBuilder::key_value(name, serdes))
     }
 
-    /// A store for processors of all values that each key had, by the time from which on they were valid: what was valid can be told for
-    /// times that are not longer ago than `history`, counted from the latest timestamp of any write. `Stores.versionedKeyValueStoreBuilder`
-    /// of Kafka Streams.
-    pub fn versioned_store<K: Data, V: Data>(
-        &self,
-        name: &str,
-        serdes: Serdes<K, V>,
-        history: Duration,
-    ) -> Versions<K, V> {
-        stream::versions(&self.graph, name, serdes, Retention::new(ms(history)))
+    /// A store for processors: see [`StoreBuilder`].
+    pub fn add_store<S: ProcessorStore>(&self, store: StoreBuilder<S>) -> Store<S> {
+        store.add_to(&self.graph)
     }
 
-    /// A store for processors that keeps all values of each key and window, for so long (1 ms at the least) by the store's own time: the
-    /// latest start of a window. `Stores.windowStoreBuilder` with `retainDuplicates` of Kafka Streams.
-    pub fn duplicate_windows<K: Data, V: Data>(
+    /// A store that every instance has whole, whatever the partitions of its topic, and that `update` keeps up to date (`addGlobalStore` of
+    /// Kafka Streams): it is given every record of the topic, with the store and a context to use it. Tasks start when all there is has
+    /// gone through it; every processor can read the store.
+    ///
+    /// The topic is the store's changelog: a start goes on where the store was committed, and reads the topic from its beginning when it
+    /// is in memory. So what `update` does should follow from the record and the store alone. An error of it stops the instance.
+    ///
+    /// ```
+    /// use millpond::{Serdes, Topology, dsl::StoreBuilder};
+    ///
+    /// let topology = Topology::builder("names");
+    /// let serdes = Serdes::<String, String>::default();
+    /// let names = StoreBuilder::plain_key_value("names", serdes.clone());
+    /// let names = topology.global_store(names, "people", serdes, |names, ctx, person| {
+    ///     Ok(names.put(ctx, &person.key, &person.value.to_uppercase())?)
+    /// });
+    /// # let _ = names; topology.build().unwrap();
+    /// ```
+    pub fn global_store<S, K, V>(
         &self,
-        name: &str,
+        store: StoreBuilder<S>,
+        topic: &str,
         serdes: Serdes<K, V>,
-        retention: Duration,
-    ) -> DuplicateWindows<K, V> {
-        stream::duplicate_windows(&self.graph, name, serdes, Retention::new(ms(retention).max(1)))
+        update: impl Fn(&mut S, &mut GlobalContext<'_>, Record<K, V>) -> ProcessorResult + Send + Sync + 'static,
+    ) -> GlobalStore<S::Key, S::Value>
+    where
+        S: ProcessorStore + KeyValue + Send,
+        S::Key: Data,
+        S::Value: Data,
+        K: Data,
+        V: Data,
+    {
+        global_store::add(&self.graph, store, topic, serdes, update)
     }
 
     /// Sets settings of the changelog of a store of processors, as [`Materialized::changelog_config`](super::Materialized::changelog_config)
     /// does.
-    pub fn changelog_config<'s, K, V>(
+    pub fn changelog_config<'s, S>(
         &self,
-        store: Store<K, V>,
+        store: Store<S>,
         settings: impl IntoIterator<Item = (&'s str, &'s str)>,
-    ) -> Store<K, V> {
-        stream::configure_changelog(&self.graph, store, settings);
+    ) -> Store<S> {
+        self.graph.borrow_mut().store_mut(store.index()).configure_changelog(settings);
         store
     }
 
     /// Lets the REST interface read a store of processors.
-    pub fn queryable<K, V>(&self, store: Store<K, V>) -> Store<K, V> {
-        stream::make_queryable(&self.graph, store);
+    pub fn queryable<S: Queryable>(&self, store: Store<S>) -> Store<S> {
+        self.graph.borrow_mut().store_mut(store.index()).queryable();
         store
     }
 

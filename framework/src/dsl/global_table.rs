@@ -1,13 +1,14 @@
 //! Global tables: whole on every instance.
 
-use std::{any::type_name, cell::RefCell, fmt, ops::Deref, sync::Arc};
+use std::{cell::RefCell, fmt, ops::Deref};
 
+use super::GlobalStore;
 use crate::{
-    processor::{Context, ProcessError, Target},
-    serde::{Data, Presence, SerdeError, Serdes},
-    state::{StoreId, StoreKind},
+    processor::GlobalRows,
+    serde::{Data, Serdes},
+    state::StoreKind,
     topology::{
-        Instantiation, check_by,
+        Instantiation, Upkeep,
         graph::{GlobalDef, GlobalIndex, Graph},
     },
 };
@@ -24,14 +25,6 @@ pub struct GlobalTable<'t, K, V> {
 #[derive(Debug)]
 pub struct MaterializedGlobal<'t, K, V>(GlobalTable<'t, K, V>);
 
-/// Access to the rows of a global table.
-pub(super) struct GlobalRows<K, V> {
-    id: StoreId,
-    name: Arc<str>,
-    serdes: Serdes<K, V>,
-    key: Vec<u8>,
-}
-
 /// The global table of a topic.
 pub(super) fn source<'t, K: Data, V: Data>(
     graph: &'t RefCell<Graph>,
@@ -43,8 +36,10 @@ pub(super) fn source<'t, K: Data, V: Data>(
         kind: StoreKind::TimestampedKeyValue,
         name: None,
         queryable: false,
+        persistent: true,
         formats: serdes.formats(),
-        check: check_by(serdes.clone()),
+        topic_formats: serdes.formats(),
+        upkeep: Upkeep::rows(serdes.clone()),
     });
     GlobalTable { graph, index, serdes }
 }
@@ -58,6 +53,11 @@ impl<'t, K: Data, V: Data> GlobalTable<'t, K, V> {
         MaterializedGlobal(self)
     }
 
+    /// The table for processors: a store that they can read.
+    pub fn store(&self) -> GlobalStore<K, V> {
+        GlobalStore::new(self.index, self.serdes.clone())
+    }
+
     pub(super) fn graph(&self) -> &'t RefCell<Graph> {
         self.graph
     }
@@ -69,10 +69,7 @@ impl<'t, K: Data, V: Data> GlobalTable<'t, K, V> {
     /// How a task gets at the rows.
     pub(super) fn rows(&self) -> impl Fn(&mut Instantiation<'_>) -> GlobalRows<K, V> + Send + Sync + use<K, V> {
         let (index, serdes) = (self.index, self.serdes.clone());
-        move |task| {
-            let (id, name) = task.global_store(index);
-            GlobalRows { id, name, serdes: serdes.clone(), key: Vec::new() }
-        }
+        move |task| task.global_rows(index, serdes.clone())
     }
 }
 
@@ -85,6 +82,12 @@ impl<K, V> fmt::Debug for GlobalTable<'_, K, V> {
 // === impl MaterializedGlobal ===
 
 impl<'t, K: Data, V: Data> MaterializedGlobal<'t, K, V> {
+    /// Keeps the table in memory, not on disk: each start reads its topic from the beginning.
+    pub fn in_memory(self) -> Self {
+        self.0.graph.borrow_mut().global_mut(self.0.index).persistent = false;
+        self
+    }
+
     /// Lets the REST interface read the table.
     pub fn queryable(self) -> GlobalTable<'t, K, V> {
         self.0.graph.borrow_mut().global_mut(self.0.index).queryable = true;
@@ -97,29 +100,5 @@ impl<'t, K, V> Deref for MaterializedGlobal<'t, K, V> {
 
     fn deref(&self) -> &Self::Target {
         &self.0
-    }
-}
-
-// === impl GlobalRows ===
-
-impl<K: Data, V: Data> GlobalRows<K, V> {
-    /// The row of a key.
-    pub(super) fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<V>, ProcessError> {
-        self.key.clear();
-        match self.serdes.key().serialize(key, &mut self.key) {
-            Ok(Presence::Value) => Ok(()),
-            Ok(Presence::Null) => Err(SerdeError::Null { type_name: type_name::<K>() }),
-            Err(error) => Err(error),
-        }
-        .map_err(|source| self.failed(source))?;
-        let value = self.serdes.value();
-        let row = ctx
-            .globals()
-            .read(self.id, &self.key, |row| row.map(|row| value.deserialize(Some(row.value))).transpose())?;
-        row.map_err(|source| self.failed(source))
-    }
-
-    fn failed(&self, source: SerdeError) -> ProcessError {
-        ProcessError::Serialization { target: Target::Store(Arc::clone(&self.name)), source }
     }
 }

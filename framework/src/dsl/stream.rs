@@ -1,6 +1,5 @@
 //! Streams.
 
-mod duplicate_windows;
 mod filter;
 mod flat_map_values;
 mod join_global;
@@ -10,30 +9,23 @@ mod join_with_grace;
 mod key;
 mod map;
 mod map_values;
+mod merge;
 mod nulls;
 mod peek;
 mod process;
 mod repartition;
 mod sink;
 mod source;
+mod split;
 mod to_table;
-mod versions;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 
-pub use self::{
-    duplicate_windows::DuplicateWindows,
-    join_stream::JoinedStream,
-    process::{Store, Stores},
-    repartition::Repartitioned,
-    versions::Versions,
-};
+pub use self::{join_stream::JoinedStream, repartition::Repartitioned, split::Split};
 pub(super) use self::{
-    duplicate_windows::duplicate_windows,
-    process::{configure_changelog, make_queryable, store},
     repartition::Placed,
+    sink::Sink,
     source::{source, source_factory, unreadable},
-    versions::versions,
 };
 use crate::{
     processor::{Children, Node},

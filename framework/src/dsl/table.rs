@@ -3,12 +3,14 @@
 mod filter;
 mod group_by;
 mod join;
+mod join_on;
 mod lookup;
 mod map_values;
 mod materialized;
 mod source;
 mod suppress;
 mod to_stream;
+mod transform_values;
 mod versioned;
 
 use std::{cell::RefCell, fmt, sync::Arc};

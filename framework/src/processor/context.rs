@@ -130,6 +130,24 @@ impl Context {
         self.output.borrow_mut().send(topic, key, partition_key, value, timestamp_ms, headers)
     }
 
+    /// Writes a record to a partition of a topic (by its full name).
+    ///
+    /// # Errors
+    ///
+    /// See [`Output::send_to`].
+    pub fn send_to(
+        &mut self,
+        topic: &Arc<str>,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError> {
+        self.has_sent = true;
+        self.output.borrow_mut().send_to(topic, partition, key, value, timestamp_ms, headers)
+    }
+
     /// The topic of the source record; empty before the first.
     #[must_use]
     pub fn topic(&self) -> &Arc<str> {

@@ -2,8 +2,11 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use super::{Children, Context, ProcessError, PunctuationId, PunctuationKind, Record, punctuation::Schedules};
-use crate::state::TaskId;
+use super::{
+    Children, Context, Globals, HasGlobals, ProcessError, PunctuationId, PunctuationKind, Record, StoreContext,
+    punctuation::Schedules, store_context::HasStores,
+};
+use crate::state::{TaskId, TaskStores};
 
 /// A processor of records of `K` and `V`: `Processor` of Kafka Streams. One lives in each task, on the task's thread.
 ///
@@ -57,7 +60,13 @@ pub struct ProcessorContext<'a, K, V> {
     ctx: &'a mut Context,
     children: &'a mut Children<K, V>,
     schedules: &'a mut Schedules,
+    timestamp_ms: i64,
 }
+
+/// One of the outputs of a processor that has several:
+/// [`Stream::process_with_outputs`](crate::dsl::Stream::process_with_outputs) hands them out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OutputId(pub(crate) usize);
 
 /// Where a record comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +92,20 @@ pub(crate) trait Punctuated {
 // === impl ProcessorContext ===
 
 impl<'a, K: Clone + 'static, V: Clone + 'static> ProcessorContext<'a, K, V> {
-    pub(crate) fn new(ctx: &'a mut Context, children: &'a mut Children<K, V>, schedules: &'a mut Schedules) -> Self {
-        Self { ctx, children, schedules }
+    /// `timestamp_ms` is the time of what the processor is called for.
+    pub(crate) fn new(
+        ctx: &'a mut Context,
+        children: &'a mut Children<K, V>,
+        schedules: &'a mut Schedules,
+        timestamp_ms: i64,
+    ) -> Self {
+        Self { ctx, children, schedules, timestamp_ms }
+    }
+
+    /// The same for a shorter time.
+    pub(super) fn reborrow(&mut self) -> ProcessorContext<'_, K, V> {
+        let Self { ctx, children, schedules, timestamp_ms } = self;
+        ProcessorContext { ctx, children, schedules, timestamp_ms: *timestamp_ms }
     }
 
     /// Passes a record on, and with it everything that follows from it downstream.
@@ -93,6 +114,14 @@ impl<'a, K: Clone + 'static, V: Clone + 'static> ProcessorContext<'a, K, V> {
     /// What happens downstream.
     pub fn forward(&mut self, record: Record<K, V>) -> Result<(), ProcessError> {
         self.children.forward(self.ctx, record)
+    }
+
+    /// Passes a record on to one of the processor's outputs only.
+    ///
+    /// # Errors
+    /// What happens downstream.
+    pub fn forward_to(&mut self, output: OutputId, record: Record<K, V>) -> Result<(), ProcessError> {
+        self.children.forward_to(output.0, self.ctx, record)
     }
 
     /// Schedules a punctuation: by stream time it is first due at 0, with the first record; by the wall clock after one interval
@@ -149,10 +178,27 @@ impl<'a, K: Clone + 'static, V: Clone + 'static> ProcessorContext<'a, K, V> {
     pub fn wall_clock_ms(&self) -> i64 {
         self.ctx.wall_clock_ms()
     }
+}
 
-    /// The surroundings of the task's nodes, for the stores.
-    pub(crate) fn inner(&mut self) -> &mut Context {
-        self.ctx
+impl<K, V> HasStores for ProcessorContext<'_, K, V> {
+    fn stores_mut(&mut self) -> &mut TaskStores {
+        self.ctx.stores_mut()
+    }
+
+    fn row_expired(&mut self) {
+        self.ctx.row_expired();
+    }
+}
+
+impl<K, V> StoreContext for ProcessorContext<'_, K, V> {
+    fn timestamp_ms(&self) -> i64 {
+        self.timestamp_ms
+    }
+}
+
+impl<K, V> HasGlobals for ProcessorContext<'_, K, V> {
+    fn globals(&self) -> &Globals {
+        self.ctx.globals()
     }
 }
 

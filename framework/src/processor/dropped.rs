@@ -12,6 +12,10 @@ pub enum DropReason {
     NullKey,
     /// The operator needs a value, the record has none.
     NullValue,
+    /// A foreign-key join finds no foreign key in the row's value.
+    NullForeignKey,
+    /// A foreign-key join is told of a row that has changed since it asked: it will be told again.
+    StaleResponse,
     /// The record came after its window, or one of its windows, was closed.
     Late,
     /// A result is older than anything that its store still has.
@@ -36,9 +40,11 @@ pub struct Dropped([u64; DropReason::ALL.len()]);
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::NullKey,
         Self::NullValue,
+        Self::NullForeignKey,
+        Self::StaleResponse,
         Self::Late,
         Self::Expired,
         Self::OutOfOrder,
@@ -54,6 +60,8 @@ impl DropReason {
         match self {
             Self::NullKey => "null_key",
             Self::NullValue => "null_value",
+            Self::NullForeignKey => "null_foreign_key",
+            Self::StaleResponse => "stale_response",
             Self::Late => "late",
             Self::Expired => "expired",
             Self::OutOfOrder => "out_of_order",

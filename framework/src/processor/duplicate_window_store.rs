@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Context, ProcessError, ProcessorContext, Target};
+use super::{Context, ProcessError, ProcessorStore, StoreContext, StorePlace, Target, store_context::HasStores};
 use crate::{
-    serde::{Presence, Serde, SerdeError, Serdes},
+    serde::{Presence, Serde, SerdeError},
     state::{Direction, StoreId, TimedKey},
 };
 
@@ -22,7 +22,7 @@ pub struct DuplicateWindowStore<K, V> {
 }
 
 /// A value of a window: key, start in ms since the epoch, value.
-pub type WindowRow<K, V> = (K, i64, V);
+pub type DuplicateWindowRow<K, V> = (K, i64, V);
 
 /// The same store for nodes, which have their keys as bytes.
 pub(crate) struct WindowValues<V> {
@@ -84,7 +84,7 @@ impl<V: 'static> WindowValues<V> {
     /// that serializes as null is none.
     pub(crate) fn add(
         &mut self,
-        ctx: &mut Context,
+        ctx: &mut impl HasStores,
         key: &[u8],
         start_ms: i64,
         value: &V,
@@ -145,26 +145,21 @@ impl<V> fmt::Debug for WindowValues<V> {
 // === impl DuplicateWindowStore ===
 
 impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
-    pub(crate) fn new(id: StoreId, name: Arc<str>, serdes: &Serdes<K, V>) -> Self {
-        let values = WindowValues::new(id, name, Arc::clone(serdes.value()));
-        Self { values, key_serde: Arc::clone(serdes.key()), key: Vec::new() }
-    }
-
     /// Adds a value to those of a key's window, which begins at `start_ms` since the epoch. Gives whether it was taken: it is not when the store
     /// has forgotten that time.
     ///
     /// # Errors
     /// When key or value cannot be serialized.
-    pub fn put<L: Clone + 'static, W: Clone + 'static>(
+    pub fn put(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         key: &K,
         start_ms: i64,
         value: &V,
         timestamp_ms: i64,
     ) -> Result<bool, ProcessError> {
         self.write_key(key)?;
-        self.values.add(ctx.inner(), &self.key, start_ms, value, timestamp_ms)
+        self.values.add(ctx, &self.key, start_ms, value, timestamp_ms)
     }
 
     /// The values of a key whose windows begin in a range of times, at most `limit` of them: start and value, in the order of time
@@ -172,9 +167,9 @@ impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
     ///
     /// # Errors
     /// When the key cannot be serialized, a value cannot be deserialized, or the state fails.
-    pub fn fetch<L: Clone + 'static, W: Clone + 'static>(
+    pub fn fetch(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         key: &K,
         starts: RangeInclusive<i64>,
         direction: Direction,
@@ -185,7 +180,7 @@ impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
         let read = |found: TimedKey<'_>, value: &[u8]| Ok(Some((found.start_ms, serde.deserialize(Some(value))?)));
         let mut rows = Limited::new(name, limit, read);
         if limit > 0 {
-            let stores = ctx.inner().stores_mut();
+            let stores = ctx.stores_mut();
             stores.scan_times(*id, &self.key, starts, direction, |key, row| rows.visit(key, row.value))?;
         }
         rows.finish()
@@ -196,13 +191,13 @@ impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
     ///
     /// # Errors
     /// As [`DuplicateWindowStore::fetch`].
-    pub fn range<L: Clone + 'static, W: Clone + 'static>(
+    pub fn range(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         (from, to): (Bound<&K>, Bound<&K>),
         starts: RangeInclusive<i64>,
         limit: usize,
-    ) -> Result<Vec<WindowRow<K, V>>, ProcessError> {
+    ) -> Result<Vec<DuplicateWindowRow<K, V>>, ProcessError> {
         let (from, to) = (self.bound(from)?, self.bound(to)?);
         let WindowValues { id, name, serde, .. } = &self.values;
         let read = |found: TimedKey<'_>, value: &[u8]| {
@@ -214,7 +209,7 @@ impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
         };
         let mut rows = Limited::new(name, limit, read);
         if limit > 0 {
-            let stores = ctx.inner().stores_mut();
+            let stores = ctx.stores_mut();
             stores.scan_all_times(*id, starts, None, Direction::Forward, |key, row| rows.visit(key, row.value))?;
         }
         rows.finish()
@@ -231,6 +226,17 @@ impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
     fn write_key(&mut self, key: &K) -> Result<&[u8], ProcessError> {
         write_key(&self.values.name, &self.key_serde, key, &mut self.key)?;
         Ok(&self.key)
+    }
+}
+
+impl<K: 'static, V: 'static> ProcessorStore for DuplicateWindowStore<K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn open(place: StorePlace<K, V>) -> Self {
+        let StorePlace { id, name, serdes, .. } = place;
+        let values = WindowValues::new(id, name, Arc::clone(serdes.value()));
+        Self { values, key_serde: Arc::clone(serdes.key()), key: Vec::new() }
     }
 }
 

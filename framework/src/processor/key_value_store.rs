@@ -1,24 +1,22 @@
-//! The key-value stores of users' processors.
+//! Key-value stores with timestamps, for users' processors.
 
 use std::{
     fmt,
-    ops::{Bound, ControlFlow},
-    sync::Arc,
+    ops::{ControlFlow, RangeBounds},
 };
 
-use super::{Context, ProcessError, ProcessorContext, Target, TimestampedStore};
-use crate::{
-    serde::Serdes,
-    state::{Direction, StoreId},
+use super::{
+    ProcessError, ProcessorStore, StoreContext, StorePlace,
+    key_value_rows::{KeyValueRows, collect},
 };
+use crate::state::Direction;
 
-/// A store of the latest value and its timestamp per key, for a [`Processor`](super::Processor). What is written is seen at once by
-/// the task, and by queries after the commit.
-pub struct KeyValueStore<K, V> {
-    id: StoreId,
-    name: Arc<str>,
-    store: TimestampedStore<K, V>,
-}
+/// A store of the latest value and its timestamp per key (`TimestampedKeyValueStore` of Kafka Streams), for a
+/// [`Processor`](super::Processor). What is written is seen at once by the task, and by queries after the commit.
+///
+/// Rows are in the order of the bytes of their keys. In a scan `f` has each row in turn until it breaks; nothing else can be done with the
+/// context meanwhile, so whoever forwards what he finds lets it be collected: those functions take the most rows he wants.
+pub struct KeyValueStore<K, V>(KeyValueRows<K, V>);
 
 /// A row: key, value, timestamp in ms since the epoch.
 pub type KeyValueRow<K, V> = (K, V, i64);
@@ -26,125 +24,176 @@ pub type KeyValueRow<K, V> = (K, V, i64);
 // === impl KeyValueStore ===
 
 impl<K: 'static, V: 'static> KeyValueStore<K, V> {
-    pub(crate) fn new(id: StoreId, name: Arc<str>, serdes: Serdes<K, V>) -> Self {
-        Self { id, store: TimestampedStore::new(id, Arc::clone(&name), serdes), name }
-    }
-
     /// The value of a key.
     ///
     /// # Errors
     /// When the key cannot be serialized, the value cannot be deserialized, or the state fails.
-    pub fn get<L: Clone + 'static, W: Clone + 'static>(
+    pub fn get(&mut self, ctx: &mut impl StoreContext, key: &K) -> Result<Option<V>, ProcessError> {
+        Ok(self.0.get(ctx, key)?.map(|(value, _)| value))
+    }
+
+    /// The value of a key, and its timestamp in ms since the epoch.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::get`].
+    pub fn get_with_timestamp(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         key: &K,
-    ) -> Result<Option<V>, ProcessError> {
-        Ok(self.store.get(ctx.inner(), key)?.map(|(value, _)| value))
+    ) -> Result<Option<(V, i64)>, ProcessError> {
+        self.0.get(ctx, key)
     }
 
     /// Sets the value of a key.
     ///
     /// # Errors
     /// When key or value cannot be serialized.
-    pub fn put<L: Clone + 'static, W: Clone + 'static>(
+    pub fn put(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         key: &K,
         value: &V,
         timestamp_ms: i64,
     ) -> Result<(), ProcessError> {
-        self.store.entry(key)?.write(ctx.inner(), Some(value), timestamp_ms).map(drop)
+        self.0.set(ctx, key, Some(value), timestamp_ms)
     }
 
-    /// Deletes a key.
+    /// Sets the value of a key that has none. Gives the value when there is one.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::get`], and when the value cannot be serialized.
+    pub fn put_if_absent(
+        &mut self,
+        ctx: &mut impl StoreContext,
+        key: &K,
+        value: &V,
+        timestamp_ms: i64,
+    ) -> Result<Option<V>, ProcessError> {
+        Ok(self.0.put_if_absent(ctx, key, value, timestamp_ms)?.map(|(value, _)| value))
+    }
+
+    /// Deletes a key. `timestamp_ms` is that of the changelog record.
     ///
     /// # Errors
     /// When the key cannot be serialized.
-    pub fn delete<L: Clone + 'static, W: Clone + 'static>(
+    pub fn delete(&mut self, ctx: &mut impl StoreContext, key: &K, timestamp_ms: i64) -> Result<(), ProcessError> {
+        self.0.set(ctx, key, None, timestamp_ms)
+    }
+
+    /// Deletes a key and gives the value that it had.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::get`].
+    pub fn remove(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         key: &K,
         timestamp_ms: i64,
+    ) -> Result<Option<V>, ProcessError> {
+        Ok(self.0.remove(ctx, key, timestamp_ms)?.map(|(value, _)| value))
+    }
+
+    /// Walks the rows of a range of keys (by their bytes) until `f` breaks: key, value, timestamp in ms.
+    ///
+    /// # Errors
+    /// When a key cannot be serialized, a row cannot be deserialized, or the state fails.
+    pub fn scan(
+        &mut self,
+        ctx: &mut impl StoreContext,
+        keys: impl RangeBounds<K>,
+        direction: Direction,
+        f: impl FnMut(K, V, i64) -> ControlFlow<()>,
     ) -> Result<(), ProcessError> {
-        self.store.entry(key)?.write(ctx.inner(), None, timestamp_ms).map(drop)
+        self.0.scan(ctx, &keys, direction, f)
     }
 
-    /// All rows in the order of the bytes of their keys, at most `limit` of them.
+    /// Walks the rows whose keys, as bytes, begin with `prefix`, until `f` breaks.
     ///
     /// # Errors
-    /// When a row cannot be deserialized, or the state fails.
-    pub fn all<L: Clone + 'static, W: Clone + 'static>(
+    /// As [`KeyValueStore::scan`].
+    pub fn scan_prefix(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
+        prefix: &[u8],
+        direction: Direction,
+        f: impl FnMut(K, V, i64) -> ControlFlow<()>,
+    ) -> Result<(), ProcessError> {
+        self.0.scan_prefix(ctx, prefix, direction, f)
+    }
+
+    /// All rows, at most `limit` of them.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::scan`].
+    pub fn all(&mut self, ctx: &mut impl StoreContext, limit: usize) -> Result<Vec<KeyValueRow<K, V>>, ProcessError> {
+        self.range(ctx, .., limit)
+    }
+
+    /// The first rows of a range of keys, at most `limit` of them.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::scan`].
+    pub fn range(
+        &mut self,
+        ctx: &mut impl StoreContext,
+        keys: impl RangeBounds<K>,
         limit: usize,
     ) -> Result<Vec<KeyValueRow<K, V>>, ProcessError> {
-        self.rows(ctx.inner(), (Bound::Unbounded, Bound::Unbounded), limit)
+        collect(limit, |f| self.scan(ctx, keys, Direction::Forward, |key, value, at| f((key, value, at))))
     }
 
-    /// The rows from one key to another, both included, in the order of the bytes of their keys, at most `limit` of them.
+    /// The last rows of a range of keys, in descending order, at most `limit` of them.
     ///
     /// # Errors
-    /// As [`KeyValueStore::all`], and when a key cannot be serialized.
-    pub fn range<L: Clone + 'static, W: Clone + 'static>(
+    /// As [`KeyValueStore::scan`].
+    pub fn reverse_range(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
-        from: &K,
-        to: &K,
+        ctx: &mut impl StoreContext,
+        keys: impl RangeBounds<K>,
         limit: usize,
     ) -> Result<Vec<KeyValueRow<K, V>>, ProcessError> {
-        let (from, to) = (self.store.key_bytes(from)?.to_vec(), self.store.key_bytes(to)?.to_vec());
-        self.rows(ctx.inner(), (Bound::Included(&from), Bound::Included(&to)), limit)
+        collect(limit, |f| self.scan(ctx, keys, Direction::Backward, |key, value, at| f((key, value, at))))
     }
 
-    /// The rows whose keys, as bytes, begin with `prefix`, in their order, at most `limit` of them.
+    /// The rows whose keys, as bytes, begin with `prefix`, at most `limit` of them.
     ///
     /// # Errors
-    /// As [`KeyValueStore::all`].
-    pub fn prefix<L: Clone + 'static, W: Clone + 'static>(
+    /// As [`KeyValueStore::scan`].
+    pub fn prefix(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         prefix: &[u8],
         limit: usize,
     ) -> Result<Vec<KeyValueRow<K, V>>, ProcessError> {
-        let behind = behind_prefix(prefix);
-        let end = behind.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.rows(ctx.inner(), (Bound::Included(prefix), end), limit)
+        collect(limit, |f| self.scan_prefix(ctx, prefix, Direction::Forward, |key, value, at| f((key, value, at))))
     }
 
-    fn rows(
-        &self,
-        ctx: &mut Context,
-        range: (Bound<&[u8]>, Bound<&[u8]>),
-        limit: usize,
-    ) -> Result<Vec<KeyValueRow<K, V>>, ProcessError> {
-        let serdes = self.store.serdes();
-        let (mut rows, mut failed) = (Vec::new(), None);
-        if limit == 0 {
-            return Ok(rows);
-        }
-        ctx.stores_mut().scan(self.id, range, Direction::Forward, |key, row| {
-            let read = || Ok((serdes.key().deserialize(Some(key))?, serdes.value().deserialize(Some(row.value))?));
-            match read() {
-                Ok((key, value)) => rows.push((key, value, row.timestamp_ms)),
-                Err(error) => failed = Some(error),
-            }
-            if failed.is_some() || rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        match failed {
-            Some(source) => Err(ProcessError::Serialization { target: Target::Store(Arc::clone(&self.name)), source }),
-            None => Ok(rows),
-        }
+    /// About how many rows there are, without those that are not committed.
+    ///
+    /// # Errors
+    /// When the state fails.
+    pub fn approximate_entries(&self, ctx: &mut impl StoreContext) -> Result<u64, ProcessError> {
+        self.0.approximate_entries(ctx)
+    }
+}
+
+impl<K: 'static, V: 'static> ProcessorStore for KeyValueStore<K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn open(place: StorePlace<K, V>) -> Self {
+        Self(KeyValueRows::new(place))
     }
 }
 
 impl<K, V> fmt::Debug for KeyValueStore<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyValueStore").field("name", &self.name).finish_non_exhaustive()
+        f.debug_tuple("KeyValueStore").field(&self.0).finish()
     }
 }
 
 /// The smallest key behind all that begin with `prefix`; `None` when there is none.
-fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let len = prefix.iter().rposition(|byte| *byte < u8::MAX)? + 1;
     let mut behind = prefix[..len].to_vec();
     behind[len - 1] += 1;

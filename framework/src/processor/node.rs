@@ -74,6 +74,21 @@ impl<K, V> Children<K, V> {
         }
         last.push(ctx, record).or_else(|error| ctx.node_failed(error))
     }
+
+    /// Pushes a record into one child.
+    ///
+    /// # Errors
+    ///
+    /// The error of the child, unless failing nodes are to be left out.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such child.
+    #[inline]
+    pub fn forward_to(&mut self, child: usize, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError> {
+        let child = self.0.get_mut(child).expect("outputs are used by the processor that was given them");
+        child.push(ctx, record).or_else(|error| ctx.node_failed(error))
+    }
 }
 
 impl<K, V> fmt::Debug for Children<K, V> {

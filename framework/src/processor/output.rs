@@ -21,4 +21,19 @@ pub trait Output {
         timestamp_ms: i64,
         headers: &Headers,
     ) -> Result<(), ProcessError>;
+
+    /// Writes a record to a partition of a topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::send`], and when there is no such partition.
+    fn send_to(
+        &mut self,
+        topic: &Arc<str>,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError>;
 }

@@ -2,7 +2,7 @@
 
 use std::{any::type_name, fmt, sync::Arc};
 
-use super::{Context, DropReason, ProcessError, Target};
+use super::{ProcessError, Target, store_context::HasStores};
 use crate::{
     serde::{Presence, Serde, SerdeError, Serdes},
     state::{Row, StoreId, Written},
@@ -84,7 +84,7 @@ impl<K: 'static, V: 'static> TimestampedStore<K, V> {
     /// # Errors
     ///
     /// When the key cannot be serialized, the row cannot be deserialized, or the state fails.
-    pub fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn get(&mut self, ctx: &mut impl HasStores, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
         self.entry(key)?.read(ctx)
     }
 
@@ -93,7 +93,12 @@ impl<K: 'static, V: 'static> TimestampedStore<K, V> {
     /// # Errors
     ///
     /// As [`TimestampedStore::get`].
-    pub fn get_as_of(&mut self, ctx: &mut Context, key: &K, as_of_ms: i64) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn get_as_of(
+        &mut self,
+        ctx: &mut impl HasStores,
+        key: &K,
+        as_of_ms: i64,
+    ) -> Result<Option<(V, i64)>, ProcessError> {
         self.entry(key)?.read_as_of(ctx, as_of_ms)
     }
 }
@@ -115,7 +120,7 @@ impl<V: 'static> StoreEntry<'_, V> {
     /// # Errors
     ///
     /// When the row cannot be deserialized or the state fails.
-    pub fn read(&self, ctx: &mut Context) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn read(&self, ctx: &mut impl HasStores) -> Result<Option<(V, i64)>, ProcessError> {
         let stores = ctx.stores_mut();
         let row = match self.keeps_versions {
             true => stores.read_latest(self.id, self.key, |row| self.value(row))?,
@@ -129,7 +134,7 @@ impl<V: 'static> StoreEntry<'_, V> {
     /// # Errors
     ///
     /// When the row cannot be deserialized or the state fails.
-    pub fn read_as_of(&self, ctx: &mut Context, as_of_ms: i64) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn read_as_of(&self, ctx: &mut impl HasStores, as_of_ms: i64) -> Result<Option<(V, i64)>, ProcessError> {
         if !self.keeps_versions {
             return self.read(ctx);
         }
@@ -147,7 +152,12 @@ impl<V: 'static> StoreEntry<'_, V> {
     /// # Errors
     ///
     /// When the value cannot be serialized; of a store that keeps versions when the state fails.
-    pub fn write(&mut self, ctx: &mut Context, value: Option<&V>, timestamp_ms: i64) -> Result<Written, ProcessError> {
+    pub fn write(
+        &mut self,
+        ctx: &mut impl HasStores,
+        value: Option<&V>,
+        timestamp_ms: i64,
+    ) -> Result<Written, ProcessError> {
         self.buffer.clear();
         let presence = match value {
             Some(value) => self.serde.serialize(value, self.buffer).map_err(|source| failed(self.name, source))?,
@@ -163,7 +173,7 @@ impl<V: 'static> StoreEntry<'_, V> {
     /// Of a store that keeps versions when the state fails.
     pub fn write_bytes(
         &self,
-        ctx: &mut Context,
+        ctx: &mut impl HasStores,
         value: Option<&[u8]>,
         timestamp_ms: i64,
     ) -> Result<Written, ProcessError> {
@@ -179,9 +189,9 @@ impl<V: 'static> StoreEntry<'_, V> {
 
 impl Written {
     /// Whether the row is like this now; `None` when the write was refused, which counts as a record that is left out.
-    pub(crate) fn is_latest_or_drop(self, ctx: &mut Context) -> Option<bool> {
+    pub(crate) fn is_latest_or_drop(self, ctx: &mut impl HasStores) -> Option<bool> {
         if self == Self::Refused {
-            ctx.drop_record(DropReason::Expired);
+            ctx.row_expired();
             return None;
         }
         Some(self.is_latest())

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Context, ProcessError, Target};
+use super::{Context, ProcessError, Target, store_context::HasStores};
 use crate::{
     serde::{Presence, Serde, SerdeError},
     state::{Direction, StoreId, TimedKey},
@@ -47,13 +47,7 @@ impl<K: 'static, V: 'static> TimedStore<K, V> {
     ///
     /// When the key cannot be serialized, or is null.
     pub fn entry(&mut self, key: &K) -> Result<TimedEntry<'_, V>, ProcessError> {
-        self.key.clear();
-        let written = match self.key_serde.serialize(key, &mut self.key) {
-            Ok(Presence::Value) => Ok(()),
-            Ok(Presence::Null) => Err(SerdeError::Null { type_name: type_name::<K>() }),
-            Err(error) => Err(error),
-        };
-        written.map_err(|source| failed(&self.name, source))?;
+        self.key_bytes(key)?;
         Ok(TimedEntry {
             id: self.id,
             name: &self.name,
@@ -61,6 +55,18 @@ impl<K: 'static, V: 'static> TimedStore<K, V> {
             key: &self.key,
             buffer: &mut self.value,
         })
+    }
+
+    /// A key as bytes.
+    pub(super) fn key_bytes(&mut self, key: &K) -> Result<&[u8], ProcessError> {
+        self.key.clear();
+        let written = match self.key_serde.serialize(key, &mut self.key) {
+            Ok(Presence::Value) => Ok(()),
+            Ok(Presence::Null) => Err(SerdeError::Null { type_name: type_name::<K>() }),
+            Err(error) => Err(error),
+        };
+        written.map_err(|source| failed(&self.name, source))?;
+        Ok(&self.key)
     }
 
     /// The latest time of any row that was written, in ms; -1 before the first. After a restart it is the least that the stream time of
@@ -75,12 +81,12 @@ impl<K: 'static, V: 'static> TimedStore<K, V> {
     /// # Errors
     ///
     /// When the state fails.
-    pub fn closed_ms(&self, ctx: &mut Context) -> Result<Option<i64>, ProcessError> {
+    pub fn closed_ms(&self, ctx: &mut impl HasStores) -> Result<Option<i64>, ProcessError> {
         Ok(ctx.stores_mut().closed_ms(self.id)?)
     }
 
     /// Keeps, with the rows, up to which time windows were closed and passed on.
-    pub fn set_closed_ms(&self, ctx: &mut Context, closed_ms: i64, timestamp_ms: i64) {
+    pub fn set_closed_ms(&self, ctx: &mut impl HasStores, closed_ms: i64, timestamp_ms: i64) {
         ctx.stores_mut().set_closed_ms(self.id, closed_ms, timestamp_ms);
     }
 
@@ -93,7 +99,7 @@ impl<K: 'static, V: 'static> TimedStore<K, V> {
     /// When a row cannot be deserialized or the state fails.
     pub fn scan_all(
         &mut self,
-        ctx: &mut Context,
+        ctx: &mut impl HasStores,
         times: RangeInclusive<i64>,
         after: Option<&(K, i64)>,
         mut f: impl FnMut(K, (i64, i64), V, i64) -> ControlFlow<()>,
@@ -131,7 +137,7 @@ impl<V: 'static> TimedEntry<'_, V> {
     /// # Errors
     ///
     /// When the row cannot be deserialized or the state fails.
-    pub fn read(&self, ctx: &mut Context, start_ms: i64, end_ms: i64) -> Result<Option<(V, i64)>, ProcessError> {
+    pub fn read(&self, ctx: &mut impl HasStores, start_ms: i64, end_ms: i64) -> Result<Option<(V, i64)>, ProcessError> {
         let key = TimedKey::session(self.key, start_ms, end_ms);
         let row = ctx.stores_mut().read_timed(self.id, key, |row| {
             row.map(|row| Ok((self.serde.deserialize(Some(row.value))?, row.timestamp_ms))).transpose()
@@ -147,7 +153,7 @@ impl<V: 'static> TimedEntry<'_, V> {
     /// When the value cannot be serialized.
     pub fn write(
         &mut self,
-        ctx: &mut Context,
+        ctx: &mut impl HasStores,
         (start_ms, end_ms): (i64, i64),
         value: Option<&V>,
         timestamp_ms: i64,
@@ -169,7 +175,7 @@ impl<V: 'static> TimedEntry<'_, V> {
     /// When a row cannot be deserialized or the state fails.
     pub fn scan(
         &self,
-        ctx: &mut Context,
+        ctx: &mut impl HasStores,
         times: RangeInclusive<i64>,
         direction: Direction,
         mut f: impl FnMut((i64, i64), V, i64) -> ControlFlow<()>,

@@ -2,11 +2,8 @@
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
-use super::{Context, ProcessError, ProcessorContext, Target, TimestampedStore};
-use crate::{
-    serde::Serdes,
-    state::{StoreId, Written},
-};
+use super::{ProcessError, ProcessorStore, StoreContext, StorePlace, Target, TimestampedStore};
+use crate::state::{StoreId, Written};
 
 /// A store of all values that a key had, by the time from which on each was valid (`VersionedKeyValueStore` of Kafka Streams), for a
 /// [`Processor`](super::Processor). What is written is seen at once by the task, and by queries after the commit.
@@ -33,85 +30,34 @@ pub struct VersionedValue<V> {
 // === impl VersionedStore ===
 
 impl<K: 'static, V: 'static> VersionedStore<K, V> {
-    pub(crate) fn new(id: StoreId, name: Arc<str>, serdes: Serdes<K, V>) -> Self {
-        Self { id, store: TimestampedStore::new(id, Arc::clone(&name), serdes).with_versions(), name }
-    }
-
     /// The latest value of a key, and since when it is valid, in ms since the epoch.
     ///
     /// # Errors
     /// When the key cannot be serialized, the value cannot be deserialized, or the state fails.
-    pub fn get<L: Clone + 'static, W: Clone + 'static>(
-        &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
-        key: &K,
-    ) -> Result<Option<(V, i64)>, ProcessError> {
-        self.store.get(ctx.inner(), key)
+    pub fn get(&mut self, ctx: &mut impl StoreContext, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
+        self.store.get(ctx, key)
     }
 
     /// The value of a key at some time, and since when it was valid, in ms since the epoch.
     ///
     /// # Errors
     /// As [`VersionedStore::get`].
-    pub fn get_as_of<L: Clone + 'static, W: Clone + 'static>(
+    pub fn get_as_of(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
+        ctx: &mut impl StoreContext,
         key: &K,
         as_of_ms: i64,
     ) -> Result<Option<(V, i64)>, ProcessError> {
-        self.store.get_as_of(ctx.inner(), key, as_of_ms)
+        self.store.get_as_of(ctx, key, as_of_ms)
     }
 
     /// The versions of a key that can be read still and were valid at `from_ms` or later, the earliest first, at most `limit` of them.
     ///
     /// # Errors
     /// As [`VersionedStore::get`].
-    pub fn versions<L: Clone + 'static, W: Clone + 'static>(
+    pub fn versions(
         &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
-        key: &K,
-        from_ms: i64,
-        limit: usize,
-    ) -> Result<Vec<VersionedValue<V>>, ProcessError> {
-        self.collect(ctx.inner(), key, from_ms, limit)
-    }
-
-    /// Sets the value of a key from `timestamp_ms` on, in ms since the epoch, up to the next version that is there; `None` says that it has
-    /// none. A version that is older than the store's history is refused: that counts as dropped.
-    ///
-    /// # Errors
-    /// When key or value cannot be serialized, or the state fails.
-    pub fn put<L: Clone + 'static, W: Clone + 'static>(
-        &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
-        key: &K,
-        value: Option<&V>,
-        timestamp_ms: i64,
-    ) -> Result<Written, ProcessError> {
-        let ctx = ctx.inner();
-        let written = self.store.entry(key)?.write(ctx, value, timestamp_ms)?;
-        written.is_latest_or_drop(ctx);
-        Ok(written)
-    }
-
-    /// As [`VersionedStore::put`] without a value. Gives the version that was valid at `timestamp_ms`; none when it is refused.
-    ///
-    /// # Errors
-    /// As [`VersionedStore::get`].
-    pub fn delete<L: Clone + 'static, W: Clone + 'static>(
-        &mut self,
-        ctx: &mut ProcessorContext<'_, L, W>,
-        key: &K,
-        timestamp_ms: i64,
-    ) -> Result<Option<(V, i64)>, ProcessError> {
-        let before = self.get_as_of(ctx, key, timestamp_ms)?;
-        let written = self.put(ctx, key, None, timestamp_ms)?;
-        Ok(before.filter(|_| written != Written::Refused))
-    }
-
-    fn collect(
-        &mut self,
-        ctx: &mut Context,
+        ctx: &mut impl StoreContext,
         key: &K,
         from_ms: i64,
         limit: usize,
@@ -137,6 +83,48 @@ impl<K: 'static, V: 'static> VersionedStore<K, V> {
             Some(source) => Err(ProcessError::Serialization { target: Target::Store(Arc::clone(&self.name)), source }),
             None => Ok(found),
         }
+    }
+
+    /// Sets the value of a key from `timestamp_ms` on, in ms since the epoch, up to the next version that is there; `None` says that it has
+    /// none. A version that is older than the store's history is refused: that counts as dropped.
+    ///
+    /// # Errors
+    /// When key or value cannot be serialized, or the state fails.
+    pub fn put(
+        &mut self,
+        ctx: &mut impl StoreContext,
+        key: &K,
+        value: Option<&V>,
+        timestamp_ms: i64,
+    ) -> Result<Written, ProcessError> {
+        let written = self.store.entry(key)?.write(ctx, value, timestamp_ms)?;
+        written.is_latest_or_drop(ctx);
+        Ok(written)
+    }
+
+    /// As [`VersionedStore::put`] without a value. Gives the version that was valid at `timestamp_ms`; none when it is refused.
+    ///
+    /// # Errors
+    /// As [`VersionedStore::get`].
+    pub fn delete(
+        &mut self,
+        ctx: &mut impl StoreContext,
+        key: &K,
+        timestamp_ms: i64,
+    ) -> Result<Option<(V, i64)>, ProcessError> {
+        let before = self.get_as_of(ctx, key, timestamp_ms)?;
+        let written = self.put(ctx, key, None, timestamp_ms)?;
+        Ok(before.filter(|_| written != Written::Refused))
+    }
+}
+
+impl<K: 'static, V: 'static> ProcessorStore for VersionedStore<K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn open(place: StorePlace<K, V>) -> Self {
+        let StorePlace { id, name, serdes, .. } = place;
+        Self { id, store: TimestampedStore::new(id, Arc::clone(&name), serdes).with_versions(), name }
     }
 }
 

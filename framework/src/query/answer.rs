@@ -23,8 +23,8 @@ pub enum ServedAs {
 pub(super) struct Found<'a> {
     pub(super) key: &'a RawValue,
     pub(super) value: &'a RawValue,
-    /// Event time of the entry, ms since the epoch.
-    pub(super) timestamp: i64,
+    /// Event time of the entry, ms since the epoch; `null` for stores that keep none.
+    pub(super) timestamp: Option<i64>,
     /// `null` for a global table: it is not divided.
     pub(super) partition: Option<i32>,
     pub(super) position: PositionJson<'a>,

@@ -20,7 +20,8 @@ pub(super) struct Read {
 pub(super) struct RowJson {
     pub(super) key: Box<RawValue>,
     pub(super) value: Box<RawValue>,
-    pub(super) timestamp_ms: i64,
+    /// `None` when the store keeps none.
+    pub(super) timestamp_ms: Option<i64>,
 }
 
 /// Why a read failed.
@@ -57,7 +58,7 @@ pub(super) fn read(view: &TaskView, store: &StoreEntry, key: &[u8], as_of_ms: Op
         Some((value, timestamp_ms)) => Some(RowJson {
             key: to_json(&store.spec.key_format, key)?,
             value: to_json(&store.spec.value_format, &value)?,
-            timestamp_ms,
+            timestamp_ms: store.spec.kind.has_timestamps().then_some(timestamp_ms),
         }),
     };
     Ok(Read { row, position: point.positions })

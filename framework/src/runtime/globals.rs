@@ -14,7 +14,7 @@ use std::{
 use crate::{
     log::{Isolation, Log, LogError, ReadFrom, Reader, ReaderEvent, TopicPartition},
     processor::ProcessError,
-    state::{CommitPoint, StoreId, TaskStores},
+    state::{CommitPoint, TaskStores},
     topology::{GlobalProcessor, Resolved},
 };
 
@@ -34,8 +34,8 @@ struct GlobalReader {
     reader: Box<dyn Reader>,
     stores: TaskStores,
     point: CommitPoint,
-    /// The store that a topic feeds, and how its records become rows.
-    tables: BTreeMap<Arc<str>, (StoreId, GlobalProcessor)>,
+    /// How the records of a topic become rows.
+    tables: BTreeMap<Arc<str>, GlobalProcessor>,
     /// What is left until the tables are whole: partition and the end it had at the start.
     behind: BTreeMap<TopicPartition, i64>,
     /// The log does not have the position of a table any more.
@@ -114,11 +114,13 @@ impl GlobalReader {
         let (mut tables, mut behind) = (BTreeMap::new(), BTreeMap::new());
         for (index, global) in topology.globals.iter().enumerate() {
             let Some(rows) = topology.global_processor(index) else { continue };
-            tables.insert(Arc::clone(&global.topic), (StoreId::new(index), rows));
+            tables.insert(Arc::clone(&global.topic), rows);
             for partition in 0..partitions.get(&global.topic).copied().unwrap_or(0) {
                 let partition = TopicPartition::new(Arc::clone(&global.topic), partition);
                 let end = reader.end_offset(&partition)?;
-                let (position, from) = match point.positions.get(&partition) {
+                // What is in memory is read from the beginning, wherever the others are.
+                let stored = point.positions.get(&partition).filter(|_| global.store.persistent);
+                let (position, from) = match stored {
                     Some(offset) => (*offset, ReadFrom::Offset(*offset)),
                     None => (reader.beginning_offset(&partition)?, ReadFrom::Beginning),
                 };
@@ -149,11 +151,9 @@ impl GlobalReader {
         let fetched = self.reader.poll(FETCH_RECORDS, timeout)?;
         let mut changed = false;
         for batch in &fetched.batches {
-            let Some((store, rows)) = self.tables.get(&batch.source().topic) else { continue };
+            let Some(rows) = self.tables.get_mut(&batch.source().topic) else { continue };
             for record in batch.iter() {
-                if let Some(row) = rows.row(batch.source().partition, &record)? {
-                    self.stores.write(*store, row.key, row.value, row.timestamp_ms);
-                }
+                rows.process(&mut self.stores, batch.source(), &record)?;
             }
             if let Some(last) = batch.len().checked_sub(1).and_then(|last| batch.get(last)) {
                 self.advance(batch.source(), last.offset + 1);

@@ -98,6 +98,11 @@ impl Production {
         }
     }
 
+    /// How many partitions a topic has.
+    fn partitions_of(&self, topic: &Arc<str>) -> Result<i32, LogError> {
+        self.partitions.get(topic).copied().ok_or_else(|| LogError::UnknownTopic { topic: topic.to_string() })
+    }
+
     /// Memory of records that wait for a commit to end, in bytes.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.outbox.bytes()
@@ -177,9 +182,25 @@ impl Output for Production {
         timestamp_ms: i64,
         headers: &Headers,
     ) -> Result<(), ProcessError> {
-        let partitions =
-            self.partitions.get(topic).copied().ok_or_else(|| LogError::UnknownTopic { topic: topic.to_string() })?;
-        let partition = self.partitioner.partition(partition_key, partitions);
+        let partition = self.partitioner.partition(partition_key, self.partitions_of(topic)?);
+        Ok(self.append(Append { topic, partition, key, value, timestamp_ms, headers })?)
+    }
+
+    fn send_to(
+        &mut self,
+        topic: &Arc<str>,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError> {
+        let partitions = self.partitions_of(topic)?;
+        if !(0..partitions).contains(&partition) {
+            let (what, reason) =
+                (format!("a record for {topic}-{partition}"), format!("it has {partitions} partitions"));
+            return Err(LogError::Refused { what, reason }.into());
+        }
         Ok(self.append(Append { topic, partition, key, value, timestamp_ms, headers })?)
     }
 }

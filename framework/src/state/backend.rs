@@ -123,6 +123,11 @@ impl Backend {
         self.on_disk(store).map_or(Ok(0), |rocks| rocks.bytes_on_disk(store))
     }
 
+    /// About how many rows a store has; exactly, when it is in memory.
+    pub(super) fn approximate_rows(&self, store: StoreId) -> Result<u64, StateError> {
+        self.on_disk(store).map_or_else(|| Ok(self.memory.rows(store)), |rocks| rocks.approximate_rows(store))
+    }
+
     /// Like [`Backend::scan`]; says which point the rows are of.
     pub(super) fn scan_with_point(
         &self,

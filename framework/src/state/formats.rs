@@ -71,27 +71,33 @@ pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
         StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
             put_value_and_timestamp(out, row);
         }
-        StoreKind::DuplicateWindow(_)
+        StoreKind::KeyValue
+        | StoreKind::Window(_)
+        | StoreKind::DuplicateWindow(_)
         | StoreKind::Session(_)
         | StoreKind::Buffer
         | StoreKind::TimeOrderedBuffer
-        | StoreKind::List => out.extend_from_slice(row.value),
+        | StoreKind::List
+        | StoreKind::LruMap(_) => out.extend_from_slice(row.value),
     }
 }
 
-/// Reads a row as stores of this kind keep it, or says what is wrong with it. Where the timestamp is not with the row it is 0 here:
-/// those of sessions, of windows with several values, of updates that wait, of lists.
+/// Reads a row as stores of this kind keep it, or says what is wrong with it. Where timestamps are not with the rows, they are
+/// 0 here.
 pub(super) fn row(kind: StoreKind, bytes: &[u8]) -> Result<Row<'_>, String> {
     match kind {
         StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
             value_and_timestamp(bytes)
                 .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len()))
         }
-        StoreKind::DuplicateWindow(_)
+        StoreKind::KeyValue
+        | StoreKind::Window(_)
+        | StoreKind::DuplicateWindow(_)
         | StoreKind::Session(_)
         | StoreKind::Buffer
         | StoreKind::TimeOrderedBuffer
-        | StoreKind::List => Ok(Row { value: bytes, timestamp_ms: 0 }),
+        | StoreKind::List
+        | StoreKind::LruMap(_) => Ok(Row { value: bytes, timestamp_ms: 0 }),
     }
 }
 

@@ -63,6 +63,11 @@ impl Memory {
         (snapshot.get(store, key, f), snapshot.point().clone())
     }
 
+    /// How many rows a store has.
+    pub(super) fn rows(&self, store: StoreId) -> u64 {
+        self.read().stores[store.index()].len() as u64
+    }
+
     pub(super) fn point(&self) -> CommitPoint {
         self.read().point.clone()
     }

@@ -20,7 +20,7 @@ use std::{
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind, FlushOptions, Options,
     ReadOptions, WriteBatch, WriteOptions,
-    properties::{CUR_SIZE_ACTIVE_MEM_TABLE, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE},
+    properties::{CUR_SIZE_ACTIVE_MEM_TABLE, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE, ESTIMATE_NUM_KEYS},
 };
 
 pub use self::budget::MemoryBudget;
@@ -168,6 +168,12 @@ impl Rocks {
             bytes += size.map_err(self.failed("tell its size"))?.unwrap_or(0);
         }
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// About how many rows a store has. Rows that were written again lately may count twice.
+    pub(super) fn approximate_rows(&self, store: StoreId) -> Result<u64, StateError> {
+        let rows = self.db.property_int_value_cf(self.family(store), ESTIMATE_NUM_KEYS);
+        Ok(rows.map_err(self.failed("tell its size"))?.unwrap_or(0))
     }
 
     /// Like [`Rocks::scan`]; says which point the rows are of.

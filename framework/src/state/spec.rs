@@ -27,9 +27,13 @@ pub struct StoreSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreKind {
+    /// Latest value per key. On disk and logged: the plain value.
+    KeyValue,
     /// Latest value and its timestamp per key. On disk: [`formats::value_and_timestamp`](super::formats); logged: the
     /// plain value, under the timestamp.
     TimestampedKeyValue,
+    /// Latest value per key and start of a window, for as long as `retention` says. On disk and logged: the plain value.
+    Window(Retention),
     /// Latest value and its timestamp per key and start of a window, for as long as `retention` says. Rows are kept and logged
     /// as those of a [`StoreKind::TimestampedKeyValue`]; how their keys are logged is in [`formats`](super::formats).
     TimestampedWindow(Retention),
@@ -48,6 +52,9 @@ pub enum StoreKind {
     Versioned(Retention),
     /// Values per key, in the order in which they came: as one row, which is the list of them ([`lists`](super::lists)), on disk and logged.
     List,
+    /// Latest value per key, of so many keys at most: when there is one more, the one goes that was used least recently. Logged: the
+    /// plain value.
+    LruMap(u32),
 }
 
 /// How long rows that belong to a time (the start of a window, the end of a session) are kept, and in which order.
@@ -73,7 +80,9 @@ impl StoreKind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::KeyValue => "key-value",
             Self::TimestampedKeyValue => "timestamped-key-value",
+            Self::Window(_) => "window",
             Self::TimestampedWindow(_) => "timestamped-window",
             Self::DuplicateWindow(_) => "duplicate-window",
             Self::Session(_) => "session",
@@ -81,15 +90,28 @@ impl StoreKind {
             Self::TimeOrderedBuffer => "time-ordered-buffer",
             Self::Versioned(_) => "versioned",
             Self::List => "list",
+            Self::LruMap(_) => "lru-map",
         }
+    }
+
+    /// Whether rows have the timestamps of the records they came from.
+    #[must_use]
+    pub const fn has_timestamps(self) -> bool {
+        matches!(self, Self::TimestampedKeyValue | Self::TimestampedWindow(_) | Self::Versioned(_))
     }
 
     /// How long rows are kept; `None`: until they are deleted.
     #[must_use]
     pub const fn retention(self) -> Option<Retention> {
         match self {
-            Self::TimestampedKeyValue | Self::Buffer | Self::TimeOrderedBuffer | Self::List => None,
-            Self::TimestampedWindow(retention)
+            Self::KeyValue
+            | Self::TimestampedKeyValue
+            | Self::Buffer
+            | Self::TimeOrderedBuffer
+            | Self::List
+            | Self::LruMap(_) => None,
+            Self::Window(retention)
+            | Self::TimestampedWindow(retention)
             | Self::DuplicateWindow(retention)
             | Self::Session(retention)
             | Self::Versioned(retention) => Some(retention),
@@ -100,8 +122,13 @@ impl StoreKind {
     #[must_use]
     pub const fn has_rows_by_key(self) -> bool {
         match self {
-            Self::TimestampedKeyValue | Self::TimestampedWindow(_) | Self::Session(_) | Self::Versioned(_) => true,
-            Self::DuplicateWindow(_) | Self::Buffer | Self::TimeOrderedBuffer | Self::List => false,
+            Self::KeyValue
+            | Self::TimestampedKeyValue
+            | Self::Window(_)
+            | Self::TimestampedWindow(_)
+            | Self::Session(_)
+            | Self::Versioned(_) => true,
+            Self::DuplicateWindow(_) | Self::Buffer | Self::TimeOrderedBuffer | Self::List | Self::LruMap(_) => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod time_ordered;
 mod timed;
+mod timed_keys;
 mod versioned;
 mod warming;
 
@@ -17,7 +18,7 @@ use super::{
     backend::{Backend, BackendRows, BackendWriter},
     buffer,
     dir::Occupied,
-    formats,
+    formats, lru_map,
     overlay::{Entry, Overlay},
     range::KeyRange,
     rocks::MemoryBudget,
@@ -238,6 +239,18 @@ impl TaskStores {
         Ok(flow)
     }
 
+    /// About how many rows a store has, uncommitted writes left out: exact for stores in memory and for bounded maps.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn approximate_rows(&mut self, store: StoreId) -> Result<u64, StateError> {
+        match self.specs[store.index()].kind {
+            StoreKind::LruMap(_) => self.lru_entries(store),
+            StoreKind::Buffer => Ok(self.buffer_size(store)?.records),
+            _ => self.backend.approximate_rows(store),
+        }
+    }
+
     /// Walks the rows of a range that are at hand, when all of them are.
     fn scan_at_hand(
         &mut self,
@@ -283,11 +296,13 @@ impl TaskStores {
                 put(&mut writer, row, kind, store, key, entry.row());
             }
             let key = match kind {
-                StoreKind::TimestampedKeyValue | StoreKind::List => Some(key),
-                StoreKind::TimestampedWindow(_) | StoreKind::DuplicateWindow(_) | StoreKind::Session(_) => {
-                    Some(Layout::logged(key))
-                }
+                StoreKind::KeyValue | StoreKind::TimestampedKeyValue | StoreKind::List => Some(key),
+                StoreKind::Window(_)
+                | StoreKind::TimestampedWindow(_)
+                | StoreKind::DuplicateWindow(_)
+                | StoreKind::Session(_) => Some(Layout::logged(key)),
                 StoreKind::Buffer => buffer::logged(key),
+                StoreKind::LruMap(_) => lru_map::logged(key),
                 StoreKind::TimeOrderedBuffer => logged_in_order(key),
                 StoreKind::Versioned(_) => None,
             };
@@ -371,6 +386,7 @@ impl TaskStores {
         let kind = self.specs[store.index()].kind;
         match kind {
             StoreKind::Buffer => return self.restore_as_writes(store, records, next_offset, Self::restore_buffer),
+            StoreKind::LruMap(_) => return self.restore_as_writes(store, records, next_offset, Self::restore_lru_map),
             StoreKind::TimeOrderedBuffer => {
                 return self.restore_as_writes(store, records, next_offset, Self::restore_time_ordered);
             }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod duplicates;
+mod every_kind;
 mod model;
 mod time_ordered;
 mod timed;

@@ -10,7 +10,7 @@
 //! files of earlier ones. The price is a seek per bucket when a range of times of one key is read; buckets are half a retention
 //! long, unless a store is read in the order of time.
 
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 use super::{Direction, Retention, StoreId, StoreKind, formats};
 
@@ -215,6 +215,33 @@ impl Layout {
             bound.extend_from_slice(&time.to_be_bytes());
         }
         bounds.1.extend_from_slice(&[0xff; formats::SESSION_SUFFIX - size_of::<i64>()]);
+    }
+
+    /// Writes the bounds, the upper one exclusive, between which the rows of a range of keys lie in a bucket, with times up to `to`.
+    /// Other rows may lie between them too.
+    pub(super) fn put_bounds_of_keys(
+        bounds: &mut (Vec<u8>, Vec<u8>),
+        bucket: i64,
+        (first, last): (Bound<&[u8]>, Bound<&[u8]>),
+        to: i64,
+    ) {
+        let (lower, upper) = bounds;
+        lower.clear();
+        lower.extend_from_slice(&bucket_bytes(bucket));
+        upper.clear();
+        if let Bound::Included(first) | Bound::Excluded(first) = first {
+            lower.extend_from_slice(first);
+        }
+        let (Bound::Included(last) | Bound::Excluded(last)) = last else {
+            return upper.extend_from_slice(&bucket_bytes(bucket.saturating_add(1)));
+        };
+        // A key that `last` begins with comes before it, but its row may lie behind those of `last`: the bytes of its time are compared with
+        // the rest of `last`. So the bound is behind the last row that any of them may have.
+        let behind = [&to.to_be_bytes()[..], &[0xff; formats::SESSION_SUFFIX]].concat();
+        let last_rows = (0..=last.len()).map(|length| last[..length].iter().chain(&behind));
+        let highest = last_rows.max_by(|a, b| a.clone().cmp(b.clone()));
+        upper.extend_from_slice(&bucket_bytes(bucket));
+        upper.extend(highest.into_iter().flatten());
     }
 
     fn bucket_of(self, time: i64) -> [u8; BUCKET_BYTES] {

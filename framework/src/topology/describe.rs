@@ -118,7 +118,10 @@ fn node(built: &Built, id: NodeId) -> NodeDescription {
 fn topic(built: &Built, topic: &TopicRef) -> Arc<str> {
     match topic {
         TopicRef::External(name) => Arc::clone(name),
-        TopicRef::Repartition(index) => format!("{}-repartition", built.names.repartition(*index)).into(),
+        TopicRef::Repartition(index) => {
+            let ending = built.graph.repartitions[index.index()].purpose.topic_ending();
+            format!("{}{ending}", built.names.repartition(*index)).into()
+        }
     }
 }
 

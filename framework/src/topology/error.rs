@@ -57,6 +57,26 @@ pub enum TopologyError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A store of processors that cannot be.
+    #[error("store `{store}`: {reason}")]
+    Store {
+        /// The store.
+        store: String,
+        /// Why it cannot be, and what can.
+        reason: &'static str,
+    },
+    /// Two branches of one split, or two outputs of one processor, have the same name.
+    #[error("two branches or outputs of one node are named `{name}`: give one of them another name")]
+    BranchTwice {
+        /// The name.
+        name: String,
+    },
+    /// Two global tables or stores are read from one topic.
+    #[error("two global tables or stores are read from topic `{topic}`: use one of them several times")]
+    GlobalTopicTwice {
+        /// The topic.
+        topic: String,
+    },
     /// A topic is read in two ways that do not agree about its bytes.
     #[error(
         "topic `{topic}` is read twice with different serdes: {first} and {second} (keys, values); read it once and use \

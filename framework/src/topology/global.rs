@@ -1,73 +1,99 @@
-//! From the records of a global table's topic to its rows.
+//! From the records of a global table's or store's topic to its rows.
 
 use std::{fmt, sync::Arc};
 
 use crate::{
-    log::RecordRef,
-    processor::{ProcessError, RecordPart},
+    log::{RecordRef, TopicPartition},
+    processor::{GlobalNode, ProcessError, RecordPart},
     serde::{SerdeError, Serdes},
+    state::{StoreId, TaskStores},
 };
 
 /// Whether key and value can be read.
-pub(crate) type Check = Arc<dyn Fn(&[u8], Option<&[u8]>) -> Result<(), (RecordPart, SerdeError)> + Send + Sync>;
+type Check = Arc<dyn Fn(&[u8], Option<&[u8]>) -> Result<(), (RecordPart, SerdeError)> + Send + Sync>;
 
-/// Turns the records of one global table's topic into rows.
+/// Makes what maintains a store, for the thread that does it.
+type MakeUpdater = Arc<dyn Fn(StoreId, Arc<str>) -> Box<dyn GlobalNode + Send> + Send + Sync>;
+
+/// How records become rows.
+#[derive(Clone)]
+pub(crate) enum Upkeep {
+    /// A record is a row, if it can be read.
+    Rows(Check),
+    /// As a user's function says.
+    Updater(MakeUpdater),
+}
+
+/// Turns the records of one global topic into rows. Lives on the thread that keeps the global stores.
 pub struct GlobalProcessor {
-    topic: Arc<str>,
-    check: Check,
+    store: StoreId,
+    upkeep: Running,
 }
 
-/// What a record does to a global table: key and value are those of the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GlobalRow<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// The value; `None` deletes the row.
-    pub value: Option<&'a [u8]>,
-    /// The timestamp in ms since the epoch.
-    pub timestamp_ms: i64,
+/// [`Upkeep`] at work.
+enum Running {
+    Rows(Check),
+    Updater(Box<dyn GlobalNode + Send>),
 }
 
-/// The check that the serdes of a global table make.
-pub(crate) fn check_by<K: 'static, V: 'static>(serdes: Serdes<K, V>) -> Check {
-    Arc::new(move |key, value| {
-        serdes.key().deserialize(Some(key)).map_err(|error| (RecordPart::Key, error))?;
-        match value {
-            Some(value) => {
-                serdes.value().deserialize(Some(value)).map(drop).map_err(|error| (RecordPart::Value, error))
+// === impl Upkeep ===
+
+impl Upkeep {
+    /// Records are rows, when these serdes can read them.
+    pub(crate) fn rows<K: 'static, V: 'static>(serdes: Serdes<K, V>) -> Self {
+        Self::Rows(Arc::new(move |key, value| {
+            serdes.key().deserialize(Some(key)).map_err(|error| (RecordPart::Key, error))?;
+            match value {
+                Some(value) => {
+                    serdes.value().deserialize(Some(value)).map(drop).map_err(|error| (RecordPart::Value, error))
+                }
+                None => Ok(()),
             }
-            None => Ok(()),
-        }
-    })
+        }))
+    }
 }
 
 // === impl GlobalProcessor ===
 
 impl GlobalProcessor {
-    pub(super) fn new(topic: Arc<str>, check: Check) -> Self {
-        Self { topic, check }
+    pub(super) fn new(store: StoreId, name: Arc<str>, upkeep: &Upkeep) -> Self {
+        let upkeep = match upkeep {
+            Upkeep::Rows(check) => Running::Rows(Arc::clone(check)),
+            Upkeep::Updater(make) => Running::Updater(make(store, name)),
+        };
+        Self { store, upkeep }
     }
 
-    /// The row that a record stands for; `None` for a record without a key, which is left out.
+    /// Does to the store what a record says. Gives whether it did: a record without a key is no row of a table.
     ///
     /// # Errors
     ///
-    /// [`ProcessError::Deserialization`] when key or value cannot be read.
-    pub fn row<'a>(&self, partition: i32, record: &RecordRef<'a>) -> Result<Option<GlobalRow<'a>>, ProcessError> {
-        let Some(key) = record.key else { return Ok(None) };
-        (self.check)(key, record.value).map_err(|(part, source)| ProcessError::Deserialization {
+    /// [`ProcessError::Deserialization`] when key or value cannot be read, and whatever a user's function says.
+    pub fn process(
+        &mut self,
+        stores: &mut TaskStores,
+        source: &TopicPartition,
+        record: &RecordRef<'_>,
+    ) -> Result<bool, ProcessError> {
+        let check = match &mut self.upkeep {
+            Running::Rows(check) => check,
+            Running::Updater(updater) => return updater.process(stores, source, record).map(|()| true),
+        };
+        let Some(key) = record.key else { return Ok(false) };
+        check(key, record.value).map_err(|(part, error)| ProcessError::Deserialization {
             part,
-            topic: Arc::clone(&self.topic),
-            partition,
+            topic: Arc::clone(&source.topic),
+            partition: source.partition,
             offset: record.offset,
-            source,
+            source: error,
         })?;
-        Ok(Some(GlobalRow { key, value: record.value, timestamp_ms: record.timestamp_ms }))
+        stores.write(self.store, key, record.value, record.timestamp_ms);
+        Ok(true)
     }
 }
 
 impl fmt::Debug for GlobalProcessor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GlobalProcessor").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("GlobalProcessor").field("store", &self.store).finish_non_exhaustive()
     }
 }

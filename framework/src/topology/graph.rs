@@ -51,6 +51,8 @@ pub(crate) struct GraphNode {
     pub(super) role: Role,
     /// Its part of the name; see [`super::names`].
     pub(super) operator: &'static str,
+    /// What stands for it in names, when it was given a name of its own.
+    pub(super) label: Option<Arc<str>>,
     /// The node whose name its own begins with.
     pub(super) named_after: Option<NodeId>,
     /// Its name, when it was given one.
@@ -164,6 +166,17 @@ pub(crate) enum StoreOwner {
         formats: (Format, Format),
         /// `Serdes<K, V>` of its rows.
         serdes: Box<dyn Any + Send + Sync>,
+        /// The size of its windows in ms, when it has such.
+        window_size_ms: i64,
+    },
+    /// An operator uses it, beside the rows of its table.
+    Operator {
+        /// The node that it was made for; it has its name from there.
+        made_for: Option<NodeId>,
+        /// What its name ends with.
+        ending: &'static str,
+        /// The formats of its rows.
+        formats: (Format, Format),
     },
 }
 
@@ -175,6 +188,10 @@ pub(crate) struct StoreDef {
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
     pub(super) queryable: bool,
+    /// Whether it lives on disk.
+    pub(super) persistent: bool,
+    /// Whether it has a changelog.
+    pub(super) logged: bool,
     /// Settings that its changelog is to have, by their Kafka names.
     pub(super) changelog_config: BTreeMap<String, String>,
 }
@@ -182,6 +199,7 @@ pub(crate) struct StoreDef {
 /// A repartition topic.
 #[derive(Debug)]
 pub(crate) struct RepartitionDef {
+    pub(super) purpose: Purpose,
     /// Its name, when it was given one.
     pub(super) name: Option<Arc<str>>,
     /// How many partitions it has, when that was said.
@@ -194,15 +212,31 @@ pub(crate) struct RepartitionDef {
     pub(super) source: NodeId,
 }
 
-/// A global table.
+/// What a repartition topic is for, which the end of its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Records go to where their keys belong.
+    Keys,
+    /// Rows go to those they refer to with a foreign key.
+    Subscriptions,
+    /// What is told to rows about those they refer to comes back.
+    Responses,
+}
+
+/// A global table or store.
 pub(crate) struct GlobalDef {
     pub(crate) topic: Arc<str>,
     pub(crate) kind: StoreKind,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) queryable: bool,
+    /// Whether it lives on disk.
+    pub(crate) persistent: bool,
+    /// The formats of its rows.
     pub(crate) formats: (Format, Format),
-    /// Whether key and value can be read.
-    pub(crate) check: super::global::Check,
+    /// The formats of the records of its topic.
+    pub(crate) topic_formats: (Format, Format),
+    /// How records become rows.
+    pub(crate) upkeep: super::global::Upkeep,
 }
 
 // === impl NodeId, StoreIndex, RepartitionIndex, GlobalIndex ===
@@ -237,6 +271,27 @@ impl TopicRef {
     }
 }
 
+// === impl Purpose ===
+
+impl Purpose {
+    /// What comes behind the name of the node that a topic was made for.
+    pub(super) const fn name_ending(self) -> &'static str {
+        match self {
+            Self::Keys => "",
+            Self::Subscriptions => "-subscription-registration",
+            Self::Responses => "-subscription-response",
+        }
+    }
+
+    /// What comes behind the name of a topic.
+    pub(super) const fn topic_ending(self) -> &'static str {
+        match self {
+            Self::Keys => "-repartition",
+            Self::Subscriptions | Self::Responses => "-topic",
+        }
+    }
+}
+
 // === impl StoreOwner ===
 
 impl fmt::Debug for StoreOwner {
@@ -245,6 +300,7 @@ impl fmt::Debug for StoreOwner {
             Self::Table(node) => f.debug_tuple("Table").field(node).finish(),
             Self::Node { node, suffix, .. } => f.debug_tuple("Node").field(node).field(suffix).finish(),
             Self::Processors { formats, .. } => f.debug_tuple("Processors").field(formats).finish(),
+            Self::Operator { made_for, ending, .. } => f.debug_tuple("Operator").field(made_for).field(ending).finish(),
         }
     }
 }
@@ -252,8 +308,19 @@ impl fmt::Debug for StoreOwner {
 // === impl StoreDef ===
 
 impl StoreDef {
-    pub(super) fn new(owner: StoreOwner, kind: StoreKind, name: Option<Arc<str>>) -> Self {
-        Self { owner, kind, name, queryable: false, changelog_config: BTreeMap::new() }
+    pub(crate) fn new(owner: StoreOwner, kind: StoreKind, name: Option<Arc<str>>) -> Self {
+        let changelog_config = BTreeMap::new();
+        Self { owner, kind, name, queryable: false, persistent: true, logged: true, changelog_config }
+    }
+
+    /// Keeps it in memory, not on disk.
+    pub(crate) fn in_memory(&mut self) {
+        self.persistent = false;
+    }
+
+    /// Leaves it without a changelog.
+    pub(crate) fn without_changelog(&mut self) {
+        self.logged = false;
     }
 
     /// Sets settings of its changelog.

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     processor::{
-        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, DuplicateWindowStore, KeyValueStore, Node,
-        PassedOn, Punctuated, Shared, SharedWaiting, Source, TimedStore, TimestampedStore, VersionedStore,
+        BufferStore, Change, Children, Coalesce, Coalesced, Coalescing, GlobalRows, Node, PassedOn, ProcessorStore,
+        Punctuated, Shared, SharedWaiting, Source, StorePlace, TimedStore, TimestampedStore,
     },
     serde::{Data, Serde, Serdes, Windowed},
     state::StoreId,
@@ -157,40 +157,22 @@ impl<'r> Instantiation<'r> {
     }
 
     /// A store among those of the task, and its name.
-    fn place_of(&self, store: StoreIndex) -> (StoreId, Arc<str>) {
+    pub(crate) fn place_of(&self, store: StoreIndex) -> (StoreId, Arc<str>) {
         let position = self.cut.stores.iter().position(|of_cut| *of_cut == store);
         let id = StoreId::new(position.expect("a store and those who use it are in one sub-topology"));
         (id, Arc::clone(self.resolved.names().store(store)))
     }
 
     /// Access to a store of processors.
-    pub(crate) fn key_value_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> KeyValueStore<K, V> {
-        let (id, name) = self.place_of(store);
-        KeyValueStore::new(id, name, self.serdes_of(store))
-    }
-
-    /// Access to a versioned store of processors.
-    pub(crate) fn versioned_store<K: 'static, V: 'static>(&self, store: StoreIndex) -> VersionedStore<K, V> {
-        let (id, name) = self.place_of(store);
-        VersionedStore::new(id, name, self.serdes_of(store))
-    }
-
-    /// Access to a store of processors that keeps all values.
-    pub(crate) fn duplicate_window_store<K: 'static, V: 'static>(
-        &self,
-        store: StoreIndex,
-    ) -> DuplicateWindowStore<K, V> {
-        let (id, name) = self.place_of(store);
-        DuplicateWindowStore::new(id, name, &self.serdes_of(store))
-    }
-
-    /// The serdes of a store of processors.
-    fn serdes_of<K: 'static, V: 'static>(&self, store: StoreIndex) -> Serdes<K, V> {
-        let serdes = match &self.resolved.graph().stores[store.index()].owner {
-            StoreOwner::Processors { serdes, .. } => serdes.downcast_ref::<Serdes<K, V>>(),
-            StoreOwner::Table(_) | StoreOwner::Node { .. } => None,
+    pub(crate) fn processor_store<S: ProcessorStore>(&self, store: StoreIndex) -> S {
+        let StoreOwner::Processors { serdes, window_size_ms, .. } = &self.resolved.graph().stores[store.index()].owner
+        else {
+            unreachable!("handles of stores of processors point to such");
         };
-        serdes.expect("handles of stores know the type of their rows").clone()
+        let serdes = serdes.downcast_ref::<Serdes<S::Key, S::Value>>();
+        let serdes = serdes.expect("handles of stores know the type of their rows").clone();
+        let (id, name) = self.place_of(store);
+        S::open(StorePlace { id, name, serdes, window_size_ms: *window_size_ms })
     }
 
     /// The store at this place among those that a node uses, and its name.
@@ -259,9 +241,13 @@ impl<'r> Instantiation<'r> {
         self.resolved.graph().takes_null_keys_downstream(node)
     }
 
-    /// The store of a global table among those of [`Resolved::globals`].
-    pub(crate) fn global_store(&self, table: GlobalIndex) -> (StoreId, Arc<str>) {
-        (StoreId::new(table.index()), Arc::clone(self.resolved.names().global(table)))
+    /// Access to the rows of a global table or store, which is one of [`Resolved::globals`].
+    pub(crate) fn global_rows<K: 'static, V: 'static>(
+        &self,
+        table: GlobalIndex,
+        serdes: Serdes<K, V>,
+    ) -> GlobalRows<K, V> {
+        GlobalRows::new(StoreId::new(table.index()), Arc::clone(self.resolved.names().global(table)), serdes)
     }
 
     /// The full name of the topic that a sink writes to.
@@ -269,6 +255,14 @@ impl<'r> Instantiation<'r> {
         match &self.resolved.graph().node(sink).role {
             Role::Sink { topic } => self.topic(topic),
             other => unreachable!("only sinks ask for their topic, not {other:?}"),
+        }
+    }
+
+    /// The full name of the topic that a node's only child, a sink, writes to.
+    pub(crate) fn topic_of_sink_behind(&self, node: NodeId) -> Arc<str> {
+        match self.resolved.graph().node(node).children.as_slice() {
+            [sink] => self.sink_topic(*sink),
+            others => unreachable!("a node before a sink has only that one behind it, not {others:?}"),
         }
     }
 

@@ -54,14 +54,17 @@ impl InternalTopic {
     /// The changelog of a store.
     pub(super) fn changelog(name: Arc<str>, partitions: i32, kind: StoreKind) -> Self {
         match kind {
-            StoreKind::TimestampedKeyValue | StoreKind::Buffer | StoreKind::TimeOrderedBuffer | StoreKind::List => {
-                Self::new(name, partitions, &[("cleanup.policy", "compact")])
-            }
+            StoreKind::KeyValue
+            | StoreKind::TimestampedKeyValue
+            | StoreKind::Buffer
+            | StoreKind::TimeOrderedBuffer
+            | StoreKind::List
+            | StoreKind::LruMap(_) => Self::new(name, partitions, &[("cleanup.policy", "compact")]),
             StoreKind::Versioned(retention) => {
                 let lag_ms = retention.retention_ms.saturating_add(VERSIONS_LAG_MS).to_string();
                 Self::new(name, partitions, &[("cleanup.policy", "compact"), (COMPACTION_LAG, &lag_ms)])
             }
-            StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
+            StoreKind::Window(retention) | StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
                 Self::windows(name, partitions, COMPACT_AND_DELETE, retention)
             }
             StoreKind::DuplicateWindow(retention) => Self::windows(name, partitions, DELETE, retention),

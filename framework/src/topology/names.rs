@@ -30,6 +30,12 @@ impl Names {
     /// Names everything, or says which name is impossible or given twice.
     pub(super) fn of(graph: &Graph) -> Result<Self, TopologyError> {
         let paths = paths(graph);
+        // What was made for a node has the name of its store, else its own.
+        let made_for = |node: NodeId| {
+            let store = graph.node(node).table.as_ref().and_then(|table| table.store);
+            let name = store.and_then(|store| graph.stores[store.index()].name.clone());
+            name.unwrap_or_else(|| generated(&paths[node.index()]))
+        };
         let stores: Vec<_> = graph
             .stores
             .iter()
@@ -37,7 +43,12 @@ impl Names {
                 (Some(name), _) => Arc::clone(name),
                 (None, StoreOwner::Table(table)) => generated(&paths[table.index()]),
                 (None, StoreOwner::Node { node, suffix, .. }) => generated(&(paths[node.index()].clone() + suffix)),
-                (None, StoreOwner::Processors { .. }) => unreachable!("stores of processors are given a name"),
+                (None, StoreOwner::Operator { made_for: Some(node), ending, .. }) => {
+                    format!("{}{ending}", made_for(*node)).into()
+                }
+                (None, StoreOwner::Operator { made_for: None, .. } | StoreOwner::Processors { .. }) => {
+                    unreachable!("stores of processors are given a name, those of operators what they were made for")
+                }
             })
             .collect();
         let globals: Vec<_> = graph
@@ -48,19 +59,24 @@ impl Names {
         let repartitions: Vec<_> = graph
             .repartitions
             .iter()
-            .map(|repartition| match (&repartition.name, repartition.made_for) {
-                (Some(name), _) => Arc::clone(name),
-                (None, Some(node)) => match graph.node(node).table.as_ref().and_then(|table| table.store) {
-                    Some(store) => Arc::clone(&stores[store.index()]),
-                    None => generated(&paths[node.index()]),
-                },
-                (None, None) => generated(&paths[repartition.source.index()]),
+            .map(|repartition| {
+                let name = match (&repartition.name, repartition.made_for) {
+                    (Some(name), _) => Arc::clone(name),
+                    (None, Some(node)) => made_for(node),
+                    (None, None) => generated(&paths[repartition.source.index()]),
+                };
+                match repartition.purpose.name_ending() {
+                    "" => name,
+                    ending => format!("{name}{ending}").into(),
+                }
             })
             .collect();
 
         stores.iter().chain(&globals).try_for_each(|name| check("a store", name))?;
         repartitions.iter().try_for_each(|name| check("a repartition topic", name))?;
         topics(graph).into_iter().try_for_each(|name| check("a topic", name))?;
+        let mut labels = graph.nodes.iter().filter_map(|node| node.label.as_deref());
+        labels.try_for_each(|name| check("a branch or output", name))?;
         if let Some(store) = twice(stores.iter().chain(&globals)) {
             return Err(TopologyError::StoreNameTwice { store });
         }
@@ -119,7 +135,7 @@ fn paths(graph: &Graph) -> Vec<String> {
                 paths.push(path.to_owned());
                 continue;
             }
-            (None, Some(path), _) => format!("{path}/{}", node.operator),
+            (None, Some(path), _) => format!("{path}/{}", node.label.as_deref().unwrap_or(node.operator)),
             (None, None, topics) => {
                 let topics: Vec<_> = topics.iter().map(|topic| topic.external().unwrap_or_default()).collect();
                 match node.table {
@@ -137,12 +153,14 @@ fn paths(graph: &Graph) -> Vec<String> {
 
 /// How a node is called in descriptions and errors.
 fn node_name(graph: &Graph, paths: &[String], repartitions: &[Arc<str>], id: NodeId) -> Arc<str> {
+    let of_topic = |index: RepartitionIndex, node: &str| {
+        let ending = graph.repartitions[index.index()].purpose.topic_ending();
+        format!("{}{ending}-{node}", repartitions[index.index()]).into()
+    };
     match &graph.node(id).role {
-        Role::Sink { topic: TopicRef::Repartition(index) } => {
-            format!("{}-repartition-sink", repartitions[index.index()]).into()
-        }
+        Role::Sink { topic: TopicRef::Repartition(index) } => of_topic(*index, "sink"),
         Role::Source { topics, .. } => match topics.as_slice() {
-            [TopicRef::Repartition(index), ..] => format!("{}-repartition-source", repartitions[index.index()]).into(),
+            [TopicRef::Repartition(index), ..] => of_topic(*index, "source"),
             _ => paths[id.index()].as_str().into(),
         },
         Role::Operator | Role::Sink { .. } => paths[id.index()].as_str().into(),

@@ -169,11 +169,11 @@ impl Resolved {
         Ok(Processors::new(resolved.sources.clone(), sources, &mut instantiation))
     }
 
-    /// What turns the records of a global table's topic into rows; `None` behind the last global table.
+    /// What turns the records of a global table's or store's topic into rows; `None` behind the last of them.
     #[must_use]
     pub fn global_processor(&self, global: usize) -> Option<GlobalProcessor> {
-        let table = self.globals.get(global)?;
-        Some(GlobalProcessor::new(Arc::clone(&table.topic), self.graph().globals[global].check.clone()))
+        let name = Arc::clone(&self.globals.get(global)?.store.name);
+        Some(GlobalProcessor::new(StoreId::new(global), name, &self.graph().globals[global].upkeep))
     }
 
     pub(super) fn graph(&self) -> &Graph {
@@ -193,7 +193,8 @@ impl Resolved {
         match topic {
             TopicRef::External(name) => Arc::clone(name),
             TopicRef::Repartition(index) => {
-                format!("{}-{}-repartition", self.application_id, self.names().repartition(*index)).into()
+                let ending = self.graph().repartitions[index.index()].purpose.topic_ending();
+                format!("{}-{}{ending}", self.application_id, self.names().repartition(*index)).into()
             }
         }
     }
@@ -205,16 +206,18 @@ impl Resolved {
             let name = Arc::clone(self.names().store(*index));
             let (key_format, value_format) = match &store.owner {
                 StoreOwner::Table(table) => self.graph().table(*table).formats.clone(),
-                StoreOwner::Processors { formats, .. } | StoreOwner::Node { formats, .. } => formats.clone(),
+                StoreOwner::Processors { formats, .. }
+                | StoreOwner::Node { formats, .. }
+                | StoreOwner::Operator { formats, .. } => formats.clone(),
             };
             StoreSpec {
-                changelog: Some(format!("{}-{name}-changelog", self.application_id).into()),
+                changelog: store.logged.then(|| format!("{}-{name}-changelog", self.application_id).into()),
                 name,
                 kind: store.kind,
                 key_format,
                 value_format,
                 queryable: store.queryable,
-                persistent: true,
+                persistent: store.persistent,
             }
         });
         let is_repartition = |topic: &&TopicRef| topic.external().is_none();
@@ -237,7 +240,7 @@ impl Resolved {
             key_format,
             value_format,
             queryable: global.queryable,
-            persistent: true,
+            persistent: global.persistent,
         };
         GlobalTable { topic: Arc::clone(&global.topic), store }
     }

@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeInclusive};
 
 use millpond::{
     Serdes,
-    dsl::TopologyBuilder,
+    dsl::{StoreBuilder, TopologyBuilder},
     processor::{DuplicateWindowStore, Processor, ProcessorContext, ProcessorResult, Record},
     state::Direction,
 };
@@ -24,7 +24,7 @@ const SIZE_MS: i64 = 50;
 struct Commands(DuplicateWindowStore<String, String>);
 
 fn commands(topology: &TopologyBuilder) {
-    let store = topology.duplicate_windows("w", Serdes::default(), ms(300));
+    let store = topology.add_store(StoreBuilder::duplicate_windows("w", Serdes::default(), ms(300)));
     topology.stream("in", nullable()).process(store, Commands).to("out");
 }
 

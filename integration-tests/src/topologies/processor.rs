@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use millpond::{
     Serdes,
-    dsl::TopologyBuilder,
+    dsl::{StoreBuilder, TopologyBuilder},
     log::Headers,
     processor::{
-        KeyValueStore, Processor, ProcessorContext, ProcessorResult, PunctuationId,
+        PlainKeyValueStore, Processor, ProcessorContext, ProcessorResult, PunctuationId,
         PunctuationKind::{self, StreamTime, WallClock},
         Record,
     },
@@ -36,7 +36,7 @@ struct Beat {
 
 /// Sums up by key, and passes all sums on with each punctuation.
 struct Sums {
-    sums: KeyValueStore<String, i64>,
+    sums: PlainKeyValueStore<String, i64>,
     beat: Beat,
 }
 
@@ -49,7 +49,7 @@ struct TwoTypes {
 }
 
 fn sums(topology: &TopologyBuilder, beat: Beat) {
-    let store = topology.store("sums", Serdes::default());
+    let store = topology.add_store(StoreBuilder::plain_key_value("sums", Serdes::default()));
     topology.stream("in", Nullable::<String, i64>::default()).process(store, move |sums| Sums { sums, beat }).to("out");
 }
 
@@ -93,10 +93,10 @@ impl Processor<Text, Option<i64>> for Sums {
         match record.value {
             Some(value) => {
                 let sum = self.sums.get(ctx, key)?.unwrap_or(0) + value;
-                self.sums.put(ctx, key, &sum, record.timestamp_ms)?;
+                self.sums.put(ctx, key, &sum)?;
             }
             None => {
-                self.sums.delete(ctx, key, record.timestamp_ms)?;
+                self.sums.delete(ctx, key)?;
                 ctx.forward(record)?;
             }
         }
@@ -110,8 +110,8 @@ impl Processor<Text, Option<i64>> for Sums {
         now_ms: i64,
     ) -> ProcessorResult {
         ctx.forward(record("at", now_ms, now_ms))?;
-        for (key, sum, _) in self.sums.all(ctx, usize::MAX)? {
-            self.sums.delete(ctx, &key, now_ms)?;
+        for (key, sum) in self.sums.all(ctx, usize::MAX)? {
+            self.sums.delete(ctx, &key)?;
             ctx.forward(record(key, sum, now_ms))?;
         }
         Ok(())

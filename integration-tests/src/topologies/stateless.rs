@@ -61,8 +61,7 @@ fn multi_source_merge(topology: &TopologyBuilder) {
     let one = topology.stream(["in1", "in2"], nullable());
     let three = topology.stream("in3", nullable());
     one.to("both");
-    one.map_values(|_, value| Some(format!("m:{}", text::or_null(value.as_ref())))).to("all");
-    three.to("all");
+    one.map_values(|_, value| Some(format!("m:{}", text::or_null(value.as_ref())))).merge(&three).to("all");
 }
 
 fn one_stream_many_uses(topology: &TopologyBuilder) {
@@ -84,31 +83,23 @@ fn same_topics_twice(topology: &TopologyBuilder) {
     b.filter(|_, value| value.is_none()).map_values(|_, _| "gone".to_owned()).to("out");
 }
 
-/// Each record's branch is the first one whose predicate holds.
 fn split_merge(topology: &TopologyBuilder) {
-    fn branch(value: &Option<String>) -> &'static str {
-        match value.as_deref() {
-            None => "nulls",
-            Some(value) if value.starts_with('a') => "a",
-            Some(value) if text::length(value) > 4 => "long",
-            Some(_) => "rest",
-        }
-    }
-
-    fn is_short(value: &str) -> bool {
-        text::length(value) <= 3
-    }
-
     let stream = topology.stream("in", nullable());
-    stream.filter(|_, value| branch(value) == "nulls").to("nulls");
-    stream.filter(|_, value| matches!(branch(value), "a" | "long")).to("a_or_long");
-    stream.filter(|_, value| branch(value) == "rest").to("rest");
-    let present = stream.skip_null_values();
-    present.filter(|_, value| is_short(value)).to("second_short");
-    present
-        .filter(|_, value| !is_short(value) && value.starts_with(|first: char| first.is_ascii_uppercase()))
-        .map_values(|_, value| value.to_lowercase())
-        .to("second_upper");
+    let mut first = stream.split();
+    first.branch("nulls", |_, value| value.is_none()).to("nulls");
+    let a = first.branch("a", |_, value| value.as_deref().is_some_and(|value| value.starts_with('a')));
+    let long = first.branch("long", |_, value| value.as_deref().is_some_and(|value| text::length(value) > 4));
+    a.merge(&long).to("a_or_long");
+    first.default_branch("rest").to("rest");
+
+    let mut second = stream.split();
+    let short = |_: &_, value: &Option<String>| value.as_deref().is_some_and(|value| text::length(value) <= 3);
+    second.branch("short", short).to("second_short");
+    let upper = |_: &_, value: &Option<String>| {
+        value.as_deref().is_some_and(|value| value.starts_with(|first: char| first.is_ascii_uppercase()))
+    };
+    let upper = second.branch("upper", upper);
+    upper.map_values(|_, value| value.as_ref().map(|value| value.to_lowercase())).to("second_upper");
 }
 
 fn dynamic_routing(topology: &TopologyBuilder) {

@@ -8,6 +8,7 @@ pub(super) const ALL: Cases = &[
     ("table_source", source),
     ("table_source_not_materialized", source_not_materialized),
     ("table_filter_semantics", filter_semantics),
+    ("table_filter_with_old_values", filter_with_old_values),
     ("table_map_values", map_values),
     ("table_to_stream_rekey", to_stream_rekey),
 ];
@@ -39,6 +40,13 @@ fn filter_semantics(topology: &TopologyBuilder) {
         .map_values(|_, value| format!("{value}!"))
         .to_stream()
         .to("not");
+}
+
+fn filter_with_old_values(topology: &TopologyBuilder) {
+    let filtered = topology.table("in", plain()).materialized("t").filter(|_, value| !value.starts_with('x'));
+    filtered.to_stream().to("filtered");
+    let by_first = filtered.group_by(|_, value| (text::first(Some(value)), value.clone()));
+    by_first.count().materialized("counts-store").to_stream().to("counts");
 }
 
 fn map_values(topology: &TopologyBuilder) {

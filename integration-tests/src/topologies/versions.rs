@@ -1,7 +1,7 @@
 //! Tables and stores that keep versions.
 
 use millpond::{
-    dsl::{Materialized, Table, TopologyBuilder},
+    dsl::{Materialized, StoreBuilder, Table, TopologyBuilder},
     processor::{Processor, ProcessorContext, ProcessorResult, Record, VersionedStore},
     state::Written,
 };
@@ -30,7 +30,7 @@ type Texts<'t> = Table<'t, String, String>;
 struct Reads(VersionedStore<String, String>);
 
 fn reads(topology: &TopologyBuilder) {
-    let store = topology.versioned_store("v", plain(), ms(200));
+    let store = topology.add_store(StoreBuilder::versioned("v", plain(), ms(200)));
     topology.stream("in", nullable()).process(store, Reads).to("out");
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Stream;
 use crate::{
-    dsl::{GlobalTable, KeyOf, OTHER_TOPOLOGY, global_table::GlobalRows},
-    processor::{Children, Context, DropReason, Node, ProcessError, Record},
+    dsl::{GlobalTable, KeyOf, OTHER_TOPOLOGY},
+    processor::{Children, Context, DropReason, GlobalRows, Node, ProcessError, Record},
     serde::{Data, is_null},
     topology::{Factory, graph::GraphNode},
 };

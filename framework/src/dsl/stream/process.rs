@@ -1,44 +1,20 @@
-//! `process`.
+//! `process`, `process_with_outputs`, `process_values`.
 
-use std::{cell::RefCell, fmt, marker::PhantomData, rc::Rc, sync::Arc};
+use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
 
-use super::Stream;
+use super::{Stream, split::add_output};
 use crate::{
+    dsl::stores::{Stores, TaskStoresOf, Used},
     processor::{
-        Children, Context, KeyValueStore, Node, ProcessError, Processor, ProcessorContext, ProcessorResult, Punctuated,
-        PunctuationKind, Record, Schedules, user_error,
+        Children, Context, FixedKey, FixedKeyProcessor, Node, OutputId, ProcessError, Processor, ProcessorContext,
+        ProcessorResult, Punctuated, PunctuationKind, Record, Schedules, user_error,
     },
     serde::{Data, Serdes},
     topology::{
-        Factory, Instantiation,
-        graph::{Graph, GraphNode, StoreIndex},
+        Factory,
+        graph::{GraphNode, NodeId},
     },
 };
-
-/// A key-value store for processors, made by [`TopologyBuilder::store`](crate::dsl::TopologyBuilder::store).
-pub struct Store<K, V> {
-    index: StoreIndex,
-    rows: PhantomData<fn() -> (K, V)>,
-}
-
-/// Stores that a processor uses: none (`()`), one, or a tuple of several.
-pub trait Stores: Clone + Send + Sync + 'static {
-    /// What the processor gets.
-    type Open;
-    /// Which they are.
-    #[doc(hidden)]
-    fn list(&self, into: &mut Vec<StoreIndexOf>);
-    /// Opens them for a task.
-    #[doc(hidden)]
-    fn open(&self, task: &mut TaskStoresOf<'_, '_>) -> Self::Open;
-}
-
-/// A store by its place in the graph; opaque.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreIndexOf(pub(super) StoreIndex);
-
-/// The stores of a task; opaque.
-pub struct TaskStoresOf<'i, 'r>(pub(super) &'i mut Instantiation<'r>);
 
 /// A user's processor among the nodes.
 struct Custom<K, V, P: Processor<K, V>> {
@@ -105,7 +81,124 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
         P::Key: Data,
         P::Value: Data,
     {
-        let mut used = Vec::new();
+        let node = self.add_processor("process", stores, supplier);
+        Stream { graph: self.graph, node, serdes: Serdes::default(), rekeyed: true }
+    }
+
+    /// [`Stream::process`] with several outputs, which have these names: the processor chooses for each record whether it goes to one of them
+    /// ([`ProcessorContext::forward_to`]) or to all of them, in this order ([`ProcessorContext::forward`]). `supplier` is given the
+    /// outputs, so that there is no wrong one to name.
+    ///
+    /// ```
+    /// use millpond::{
+    ///     Serdes, Topology,
+    ///     processor::{OutputId, Processor, ProcessorContext, ProcessorResult, Record},
+    /// };
+    ///
+    /// struct ByParity {
+    ///     even: OutputId,
+    ///     odd: OutputId,
+    /// }
+    ///
+    /// impl Processor<String, i64> for ByParity {
+    ///     type Key = String;
+    ///     type Value = i64;
+    ///
+    ///     fn process(&mut self, ctx: &mut ProcessorContext<'_, String, i64>, record: Record<String, i64>) -> ProcessorResult {
+    ///         let output = if record.value % 2 == 0 { self.even } else { self.odd };
+    ///         Ok(ctx.forward_to(output, record)?)
+    ///     }
+    /// }
+    ///
+    /// let topology = Topology::builder("parity");
+    /// let numbers = topology.stream("numbers", Serdes::<String, i64>::default());
+    /// let [even, odd] = numbers.process_with_outputs(["even", "odd"], (), |(), [even, odd]| ByParity { even, odd });
+    /// even.to("even-numbers");
+    /// odd.to("odd-numbers");
+    /// # topology.build().unwrap();
+    /// ```
+    #[must_use]
+    pub fn process_with_outputs<const N: usize, S, P>(
+        &self,
+        names: [&str; N],
+        stores: S,
+        supplier: impl Fn(S::Open, [OutputId; N]) -> P + Send + Sync + 'static,
+    ) -> [Stream<'t, P::Key, P::Value>; N]
+    where
+        S: Stores,
+        P: Processor<K, V>,
+        P::Key: Data,
+        P::Value: Data,
+    {
+        let outputs = std::array::from_fn(OutputId);
+        let processor = self.add_processor("process", stores, move |open| supplier(open, outputs));
+        // The places of the outputs among the node's children: no other node is ever attached to it.
+        names.map(|name| {
+            let node = add_output::<P::Key, P::Value>(self.graph, processor, name);
+            Stream { graph: self.graph, node, serdes: Serdes::default(), rekeyed: true }
+        })
+    }
+
+    /// Processes records with a processor of your own that cannot change their keys (`processValues` of Kafka Streams): records stay where
+    /// their keys belong, nothing behind it has to be repartitioned. Otherwise as [`Stream::process`].
+    ///
+    /// ```
+    /// use millpond::{
+    ///     Serdes, Topology,
+    ///     dsl::StoreBuilder,
+    ///     processor::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, PlainKeyValueStore, ProcessorResult},
+    /// };
+    ///
+    /// /// By how much each value differs from the one before.
+    /// struct Differences(PlainKeyValueStore<String, i64>);
+    ///
+    /// impl FixedKeyProcessor<String, i64> for Differences {
+    ///     type Value = i64;
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         ctx: &mut FixedKeyContext<'_, String, i64>,
+    ///         record: FixedKeyRecord<String, i64>,
+    ///     ) -> ProcessorResult {
+    ///         let before = self.0.get(ctx, record.key())?.unwrap_or(0);
+    ///         self.0.put(ctx, record.key(), &record.value)?;
+    ///         let difference = record.value - before;
+    ///         Ok(ctx.forward(record.with_value(difference))?)
+    ///     }
+    /// }
+    ///
+    /// let topology = Topology::builder("differences");
+    /// let last = topology.add_store(StoreBuilder::plain_key_value("last", Serdes::default()));
+    /// topology.stream("in", Serdes::<String, i64>::default()).process_values(last, Differences).group_by_key().count();
+    /// assert!(topology.build()?.resolve("app").sub_topologies[0].repartition_topics.is_empty());
+    /// # Ok::<(), millpond::TopologyError>(())
+    /// ```
+    #[must_use]
+    pub fn process_values<S, P>(
+        &self,
+        stores: S,
+        supplier: impl Fn(S::Open) -> P + Send + Sync + 'static,
+    ) -> Stream<'t, K, P::Value>
+    where
+        S: Stores,
+        P: FixedKeyProcessor<K, V>,
+        P::Value: Data,
+    {
+        let node = self.add_processor::<S, FixedKey<P>>("process-values", stores, move |open| FixedKey(supplier(open)));
+        Stream { graph: self.graph, node, serdes: self.serdes.values(), rekeyed: self.rekeyed }
+    }
+
+    fn add_processor<S, P>(
+        &self,
+        operator: &'static str,
+        stores: S,
+        supplier: impl Fn(S::Open) -> P + Send + Sync + 'static,
+    ) -> NodeId
+    where
+        S: Stores,
+        P: Processor<K, V>,
+    {
+        let mut used = Used::default();
         stores.list(&mut used);
         let factory = Factory::node::<K, V, _>(move |task, id| {
             let open = stores.open(&mut TaskStoresOf(task));
@@ -120,31 +213,9 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
             task.add_punctuated(punctuated);
             Placed(custom)
         });
-        let used = used.into_iter().map(|StoreIndexOf(index)| index).collect();
-        let node = GraphNode::operator("process", vec![self.node], factory).uses(used);
-        let node = self.graph.borrow_mut().add(node);
-        let serdes: Serdes<P::Key, P::Value> = Serdes::default();
-        Stream { graph: self.graph, node, serdes, rekeyed: true }
+        let node = GraphNode::operator(operator, vec![self.node], factory);
+        self.graph.borrow_mut().add(node.uses(used.stores).reads_globals(used.globals))
     }
-}
-
-/// A store for processors.
-pub(in crate::dsl) fn store<K: Data, V: Data>(graph: &RefCell<Graph>, name: &str, serdes: Serdes<K, V>) -> Store<K, V> {
-    Store { index: graph.borrow_mut().add_store(name.into(), serdes), rows: PhantomData }
-}
-
-/// Sets settings of a store's changelog.
-pub(in crate::dsl) fn configure_changelog<'s, K, V>(
-    graph: &RefCell<Graph>,
-    store: Store<K, V>,
-    settings: impl IntoIterator<Item = (&'s str, &'s str)>,
-) {
-    graph.borrow_mut().store_mut(store.index).configure_changelog(settings);
-}
-
-/// Lets the REST interface read a store.
-pub(in crate::dsl) fn make_queryable<K, V>(graph: &RefCell<Graph>, store: Store<K, V>) {
-    graph.borrow_mut().store_mut(store.index).queryable();
 }
 
 // === impl Custom ===
@@ -153,16 +224,18 @@ impl<K, V, P: Processor<K, V>> Custom<K, V, P> {
     fn call(
         &mut self,
         ctx: &mut Context,
+        timestamp_ms: i64,
         f: impl FnOnce(&mut P, &mut ProcessorContext<'_, P::Key, P::Value>) -> ProcessorResult,
     ) -> Result<(), ProcessError> {
-        let mut context = ProcessorContext::new(ctx, &mut self.children, &mut self.schedules);
+        let mut context = ProcessorContext::new(ctx, &mut self.children, &mut self.schedules, timestamp_ms);
         f(&mut self.processor, &mut context).map_err(|source| user_error(&self.name, source))
     }
 }
 
 impl<K, V, P: Processor<K, V>> Punctuated for Custom<K, V, P> {
     fn init(&mut self, ctx: &mut Context) -> Result<(), ProcessError> {
-        self.call(ctx, |processor, context| processor.init(context))
+        let timestamp_ms = ctx.stream_time_ms().max(0);
+        self.call(ctx, timestamp_ms, |processor, context| processor.init(context))
     }
 
     fn next_due_ms(&self, kind: PunctuationKind) -> i64 {
@@ -171,7 +244,7 @@ impl<K, V, P: Processor<K, V>> Punctuated for Custom<K, V, P> {
 
     fn punctuate(&mut self, ctx: &mut Context, kind: PunctuationKind, now_ms: i64) -> Result<(), ProcessError> {
         match self.schedules.take_due(kind, now_ms) {
-            Some(id) => self.call(ctx, |processor, context| processor.punctuate(context, id, now_ms)),
+            Some(id) => self.call(ctx, now_ms, |processor, context| processor.punctuate(context, id, now_ms)),
             None => Ok(()),
         }
     }
@@ -182,70 +255,7 @@ impl<K, V, P: Processor<K, V>> Punctuated for Custom<K, V, P> {
 impl<K, V, P: Processor<K, V>> Node<K, V> for Placed<K, V, P> {
     fn push(&mut self, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError> {
         // Never borrowed twice: records and punctuations come from outside of the tree, one after the other.
-        self.0.borrow_mut().call(ctx, |processor, context| processor.process(context, record))
+        let timestamp_ms = record.timestamp_ms;
+        self.0.borrow_mut().call(ctx, timestamp_ms, |processor, context| processor.process(context, record))
     }
 }
-
-// === impl Store ===
-
-impl<K, V> Clone for Store<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, V> Copy for Store<K, V> {}
-
-impl<K, V> fmt::Debug for Store<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Store").field(&self.index).finish()
-    }
-}
-
-impl fmt::Debug for TaskStoresOf<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TaskStoresOf")
-    }
-}
-
-// === impl Stores ===
-
-impl Stores for () {
-    type Open = ();
-
-    fn list(&self, _: &mut Vec<StoreIndexOf>) {}
-
-    fn open(&self, _: &mut TaskStoresOf<'_, '_>) {}
-}
-
-impl<K: Data, V: Data> Stores for Store<K, V> {
-    type Open = KeyValueStore<K, V>;
-
-    fn list(&self, into: &mut Vec<StoreIndexOf>) {
-        into.push(StoreIndexOf(self.index));
-    }
-
-    fn open(&self, TaskStoresOf(task): &mut TaskStoresOf<'_, '_>) -> KeyValueStore<K, V> {
-        task.key_value_store(self.index)
-    }
-}
-
-macro_rules! several {
-    ($($store:ident $place:tt),*) => {
-        impl<$($store: Stores),*> Stores for ($($store,)*) {
-            type Open = ($($store::Open,)*);
-
-            fn list(&self, into: &mut Vec<StoreIndexOf>) {
-                $(self.$place.list(into);)*
-            }
-
-            fn open(&self, task: &mut TaskStoresOf<'_, '_>) -> Self::Open {
-                ($(self.$place.open(task),)*)
-            }
-        }
-    };
-}
-
-several!(A 0, B 1);
-several!(A 0, B 1, C 2);
-several!(A 0, B 1, C 2, D 3);

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Writes records to a topic. It owns the buffers that keys and values are written into.
-pub(super) struct Sink<K, V> {
+pub(in crate::dsl) struct Sink<K, V> {
     topic: Arc<str>,
     serdes: Serdes<K, V>,
     /// Bytes at the end of keys that do not count for the partition.
@@ -39,7 +39,7 @@ impl<K: Data, V: Data> Stream<'_, K, V> {
 // === impl Sink ===
 
 impl<K: Data, V: Data> Sink<K, V> {
-    pub(super) fn new(topic: Arc<str>, serdes: Serdes<K, V>) -> Self {
+    pub(in crate::dsl) fn new(topic: Arc<str>, serdes: Serdes<K, V>) -> Self {
         let window_bytes = serdes.key().format().window_bytes();
         Self { topic, serdes, window_bytes, key: Vec::new(), value: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! `materialized`, `changelog_config`, `coalesced`, `queryable`.
+//! `materialized`, `changelog_config`, `in_memory`, `without_changelog`, `coalesced`, `queryable`.
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +42,19 @@ impl<'t, K: Data, V: Data> Materialized<'t, K, V> {
     /// ```
     pub fn changelog_config<'s>(self, settings: impl IntoIterator<Item = (&'s str, &'s str)>) -> Self {
         self.0.graph.borrow_mut().keep(self.0.node).configure_changelog(settings);
+        self
+    }
+
+    /// Keeps the store in memory, not on disk: each start restores it from the beginning of its changelog. It works as on disk.
+    pub fn in_memory(self) -> Self {
+        self.0.graph.borrow_mut().keep(self.0.node).in_memory();
+        self
+    }
+
+    /// Leaves the store without a changelog (`withLoggingDisabled` of Kafka Streams): what is lost with the disk, with the memory or with a
+    /// move to another instance stays lost.
+    pub fn without_changelog(self) -> Self {
+        self.0.graph.borrow_mut().keep(self.0.node).without_changelog();
         self
     }
 

@@ -179,7 +179,7 @@ impl TaskStores {
         }
     }
 
-    fn visible(&self, store: StoreId, times: RangeInclusive<i64>) -> Option<Visible> {
+    pub(super) fn visible(&self, store: StoreId, times: RangeInclusive<i64>) -> Option<Visible> {
         Visible::new(self.layout(store), self.times.live(store), times)
     }
 

@@ -34,6 +34,19 @@ impl Output for Collector {
         timestamp_ms: i64,
         headers: &Headers,
     ) -> Result<(), ProcessError> {
+        // Every topic has one partition.
+        self.send_to(topic, 0, key, value, timestamp_ms, headers)
+    }
+
+    fn send_to(
+        &mut self,
+        topic: &Arc<str>,
+        _partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+        headers: &Headers,
+    ) -> Result<(), ProcessError> {
         self.0.push(TestRecord {
             topic: Arc::clone(topic),
             key: key.map(<[u8]>::to_vec),

@@ -7,6 +7,7 @@ use super::{
     task::{self, Rows},
 };
 use crate::{
+    log::TopicPartition,
     processor::Globals,
     state::{CommitPoint, StateError, StateSettings, StoreId, TaskStores},
     topology::{GlobalProcessor, Resolved},
@@ -44,13 +45,15 @@ impl GlobalTables {
     }
 
     pub(super) fn process(&mut self, record: &TestRecord, offset: i64) -> Result<(), DriverError> {
-        for (index, (topic, processor)) in self.tables.iter().enumerate() {
-            if *topic != record.topic {
-                continue;
-            }
-            match processor.row(0, &record.at(offset))? {
-                Some(row) => self.stores.write(StoreId::new(index), row.key, row.value, row.timestamp_ms),
-                None => self.dropped += 1,
+        let source = TopicPartition::new(Arc::clone(&record.topic), 0);
+        for (_, processor) in self.tables.iter_mut().filter(|(topic, _)| *topic == record.topic) {
+            match processor.process(&mut self.stores, &source, &record.at(offset)) {
+                Ok(true) => {}
+                Ok(false) => self.dropped += 1,
+                Err(error) => {
+                    self.stores.discard();
+                    return Err(error.into());
+                }
             }
         }
         let Ok(()) = self.stores.freeze(|_| Ok::<_, Infallible>(()));

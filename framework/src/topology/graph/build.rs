@@ -3,8 +3,8 @@
 use std::{any::TypeId, sync::Arc};
 
 use super::{
-    DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, RepartitionDef, RepartitionIndex, Role, StoreDef,
-    StoreIndex, StoreOwner, TableDef, TopicRef,
+    DataType, GlobalDef, GlobalIndex, Graph, GraphNode, NodeId, Purpose, RepartitionDef, RepartitionIndex, Role,
+    StoreDef, StoreIndex, StoreOwner, TableDef, TopicRef,
 };
 use crate::{
     serde::{Format, Serdes},
@@ -25,26 +25,27 @@ impl Graph {
         id
     }
 
+    /// Adds a branch or output of this name behind its parent.
+    pub(crate) fn add_output(&mut self, node: GraphNode, name: &str) -> NodeId {
+        let mut siblings = node.parents.iter().flat_map(|parent| &self.nodes[parent.0].children);
+        if siblings.any(|sibling| self.nodes[sibling.0].label.as_deref() == Some(name)) {
+            self.refuse(TopologyError::BranchTwice { name: name.to_owned() });
+        }
+        self.add(GraphNode { label: Some(name.into()), ..node })
+    }
+
     /// Adds a global table.
     pub(crate) fn add_global(&mut self, global: GlobalDef) -> GlobalIndex {
+        if self.globals.iter().any(|other| other.topic == global.topic) {
+            self.refuse(TopologyError::GlobalTopicTwice { topic: global.topic.to_string() });
+        }
         self.globals.push(global);
         GlobalIndex::new(self.globals.len() - 1)
     }
 
     /// Adds a store for processors.
-    pub(crate) fn add_store<K: 'static, V: 'static>(&mut self, name: Arc<str>, serdes: Serdes<K, V>) -> StoreIndex {
-        self.add_store_as(StoreKind::TimestampedKeyValue, name, serdes)
-    }
-
-    /// Adds a store of this kind for processors.
-    pub(crate) fn add_store_as<K: 'static, V: 'static>(
-        &mut self,
-        kind: StoreKind,
-        name: Arc<str>,
-        serdes: Serdes<K, V>,
-    ) -> StoreIndex {
-        let owner = StoreOwner::Processors { formats: serdes.formats(), serdes: Box::new(serdes) };
-        self.stores.push(StoreDef::new(owner, kind, Some(name)));
+    pub(crate) fn add_store(&mut self, store: StoreDef) -> StoreIndex {
+        self.stores.push(store);
         StoreIndex::new(self.stores.len() - 1)
     }
 
@@ -56,8 +57,7 @@ impl Graph {
         kind: StoreKind,
         formats: (Format, Format),
     ) -> StoreIndex {
-        self.stores.push(StoreDef::new(StoreOwner::Node { node, suffix, formats }, kind, None));
-        StoreIndex::new(self.stores.len() - 1)
+        self.add_store(StoreDef::new(StoreOwner::Node { node, suffix, formats }, kind, None))
     }
 
     /// Says which stores a node uses.
@@ -70,7 +70,20 @@ impl Graph {
         self.nodes[node.0].name = Some(name);
     }
 
-    /// Lets the REST interface read a store.
+    /// Adds a store for an operator. Its name is that of the node it was made for, and `ending`.
+    pub(crate) fn add_operator_store(&mut self, ending: &'static str, formats: (Format, Format)) -> StoreIndex {
+        let owner = StoreOwner::Operator { made_for: None, ending, formats };
+        self.add_store(StoreDef::new(owner, StoreKind::TimestampedKeyValue, None))
+    }
+
+    /// Says which node an operator's store was made for, which gives it its name.
+    pub(crate) fn store_made_for(&mut self, store: StoreIndex, node: NodeId) {
+        if let StoreOwner::Operator { made_for, .. } = &mut self.stores[store.0].owner {
+            made_for.get_or_insert(node);
+        }
+    }
+
+    /// A store, to say more about it.
     pub(crate) fn store_mut(&mut self, store: StoreIndex) -> &mut StoreDef {
         &mut self.stores[store.0]
     }
@@ -86,12 +99,26 @@ impl Graph {
         sink: Factory,
         source: Factory,
     ) -> (RepartitionIndex, NodeId) {
+        let (index, source) = self.add_repartition_for(Purpose::Keys, vec![parent], data, sink, source);
+        self.repartitions[index.0].name = name;
+        self.repartitions[index.0].partitions = partitions.map(|partitions| self.possible_partitions(partitions));
+        (index, source)
+    }
+
+    /// Adds a repartition topic for this purpose: `sink` writes to it what all parents give, `source` reads from it. Gives the source.
+    pub(crate) fn add_repartition_for(
+        &mut self,
+        purpose: Purpose,
+        parents: Vec<NodeId>,
+        data: DataType,
+        sink: Factory,
+        source: Factory,
+    ) -> (RepartitionIndex, NodeId) {
         let index = RepartitionIndex::new(self.repartitions.len());
-        let topic = TopicRef::Repartition(index);
-        let sink = self.add(GraphNode::sink(parent, topic.clone(), sink));
-        let source = self.add(GraphNode::source("repartition", vec![topic], data, source).named_after(parent));
-        let partitions = partitions.map(|partitions| self.possible_partitions(partitions));
-        self.repartitions.push(RepartitionDef { name, partitions, made_for: None, sink, source });
+        let (topic, named_after) = (TopicRef::Repartition(index), parents[0]);
+        let sink = self.add(GraphNode { parents, ..GraphNode::sink(named_after, topic.clone(), sink) });
+        let source = self.add(GraphNode::source("repartition", vec![topic], data, source).named_after(named_after));
+        self.repartitions.push(RepartitionDef { purpose, name: None, partitions: None, made_for: None, sink, source });
         (index, source)
     }
 
@@ -144,6 +171,7 @@ impl GraphNode {
         Self {
             role: Role::Operator,
             operator,
+            label: None,
             named_after: parents.first().copied(),
             name: None,
             parents,
@@ -187,6 +215,12 @@ impl GraphNode {
     /// It looks up rows of this global table.
     pub(crate) fn reads_global(mut self, table: GlobalIndex) -> Self {
         self.reads_globals.push(table);
+        self
+    }
+
+    /// It looks up rows of these global tables and stores.
+    pub(crate) fn reads_globals(mut self, globals: Vec<GlobalIndex>) -> Self {
+        self.reads_globals.extend(globals);
         self
     }
 

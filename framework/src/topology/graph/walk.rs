@@ -69,7 +69,7 @@ impl Graph {
         let of_globals = self
             .globals
             .iter()
-            .map(|global| (&*global.topic, Formats(global.formats.0.clone(), global.formats.1.clone())));
+            .map(|global| (&*global.topic, Formats(global.topic_formats.0.clone(), global.topic_formats.1.clone())));
         for (topic, second) in of_sources.chain(of_globals) {
             match seen.get(topic) {
                 Some(first) if *first != second => {

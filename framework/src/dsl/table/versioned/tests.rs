@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use crate::{
     Topology, TopologyError,
-    dsl::{Buffer, TimeWindows, TopologyBuilder},
+    dsl::{Buffer, StoreBuilder, TimeWindows, TopologyBuilder},
+    processor::{Processor, ProcessorContext, ProcessorResult, Record, VersionedStore, VersionedValue},
     serde::Serdes,
     testing::{TestTopic, TestVersion, TopologyTestDriver},
 };
@@ -171,6 +172,45 @@ fn an_aggregate_keeps_versions() {
     let versions = driver.versions("counts", &serdes).expect("a store");
     assert_eq!(versions, [version(1, 10, Some(50)), version(3, 50, None)]);
     assert_eq!(driver.rows("counts", &serdes).expect("a store"), [("0".to_owned(), 3, 50)]);
+}
+
+/// Keeps each record, and says which versions it knows of its key, two at most, since 5 ms before its time.
+struct Versions(VersionedStore<String, String>);
+
+impl Processor<String, Option<String>> for Versions {
+    type Key = String;
+    type Value = String;
+
+    fn process(
+        &mut self,
+        ctx: &mut ProcessorContext<'_, String, String>,
+        record: Record<String, Option<String>>,
+    ) -> ProcessorResult {
+        self.0.put(ctx, &record.key, record.value.as_ref(), record.timestamp_ms)?;
+        let versions = self.0.versions(ctx, &record.key, record.timestamp_ms - 5, 2)?;
+        let show = |version: &VersionedValue<String>| {
+            let end = version.valid_to_ms.map(|end| end.to_string()).unwrap_or_default();
+            format!("{}@{}..{end}", version.value, version.valid_from_ms)
+        };
+        let versions: Vec<_> = versions.iter().map(show).collect();
+        Ok(ctx.forward(record.with_value(versions.join(" ")))?)
+    }
+}
+
+#[test]
+fn a_processor_reads_the_versions_of_a_key() {
+    for in_memory in [false, true] {
+        let mut driver = driver(|topology| {
+            let store = StoreBuilder::versioned("versions", Plain::default(), ms(HISTORY_MS));
+            let store = topology.add_store(if in_memory { store.in_memory() } else { store.queryable() });
+            topology.stream("s", Nullable::default()).process(store, Versions).to("out");
+        });
+        for (value, at) in [(Some(1), 10), (Some(2), 20), (None, 30), (Some(3), 15), (Some(4), 40)] {
+            pipe(&mut driver, (true, 0, value, at));
+        }
+        let found: Vec<_> = written(&mut driver).into_iter().map(|(_, versions, _)| versions).collect();
+        assert_eq!(found, ["1@10..", "1@10..20 2@20..", "2@20..30", "1@10..15 3@15..20", "4@40.."]);
+    }
 }
 
 #[test]

@@ -50,6 +50,18 @@ impl Output for Nowhere {
     ) -> Result<(), ProcessError> {
         Ok(())
     }
+
+    fn send_to(
+        &mut self,
+        _: &Arc<str>,
+        _: i32,
+        _: Option<&[u8]>,
+        _: Option<&[u8]>,
+        _: i64,
+        _: &Headers,
+    ) -> Result<(), ProcessError> {
+        Ok(())
+    }
 }
 
 const RETENTION_MS: i64 = 130;
