@@ -15,6 +15,7 @@ mod fixed_key;
 mod global_rows;
 mod global_store;
 mod globals;
+mod grace_buffer;
 mod handlers;
 mod key_value_rows;
 mod key_value_store;
@@ -32,6 +33,7 @@ mod timed_rows;
 mod timed_store;
 mod transformer;
 mod unmatched_store;
+mod versioned_store;
 mod window_store;
 
 pub use self::{
@@ -59,6 +61,7 @@ pub use self::{
     store_context::{HasGlobals, ProcessorStore, StoreContext, StorePlace},
     timed_store::{TimedEntry, TimedStore},
     transformer::{TransformContext, ValueTransformer},
+    versioned_store::{VersionedStore, VersionedValue},
     window_store::{WindowRow, WindowStore},
 };
 pub(crate) use self::{
@@ -69,6 +72,7 @@ pub(crate) use self::{
     error::with_causes,
     fixed_key::FixedKey,
     global_store::{GlobalNode, GlobalUpdater},
+    grace_buffer::GraceBuffer,
     handlers::{Known, Verdict},
     key_value_store::behind_prefix,
     punctuation::Schedules,

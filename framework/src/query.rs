@@ -10,7 +10,7 @@
 //!
 //! | Path | Answer |
 //! |---|---|
-//! | `GET /stores/{store}/keys/{key}` | the entry of a key |
+//! | `GET /stores/{store}/keys/{key}` | the entry of a key; with `?as_of=<ms>` as it was then, where the store keeps versions |
 //! | `GET /stores` | the stores that may be queried, and the owner of each partition |
 //! | `GET /cluster` | the instances and their tasks |
 //! | `GET /restores` | the tasks whose stores are being restored here: records, bytes, rate, time left |

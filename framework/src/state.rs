@@ -37,7 +37,9 @@ mod settings;
 mod spec;
 mod stores;
 mod task_id;
+mod time_ordered;
 mod timed;
+mod versioned;
 mod view;
 
 #[cfg(test)]
@@ -57,5 +59,6 @@ pub use self::{
     stores::{Dirty, TaskStores},
     task_id::{Owner, TaskId, TaskIdError},
     timed::TimedKey,
-    view::{OwnedRow, Page, PageRow, TaskView},
+    versioned::{Version, Written},
+    view::{OwnedRow, OwnedVersion, Page, PageRow, TaskView},
 };

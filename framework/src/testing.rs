@@ -4,6 +4,6 @@ mod driver;
 mod faulty;
 
 pub use self::{
-    driver::{DriverError, TestRecord, TestTopic, TopologyTestDriver},
+    driver::{DriverError, TestRecord, TestTopic, TestVersion, TopologyTestDriver},
     faulty::{Failpoint, FailpointError, Fault, Faults, FaultyLog, Moment, Step},
 };

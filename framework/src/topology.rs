@@ -67,6 +67,7 @@ impl Topology {
         graph.check()?;
         let names = Names::of(&graph)?;
         check_changelogs(&graph, &names)?;
+        graph.check_versions(&names)?;
         let cuts = cut::sub_topologies(&graph, &names);
         if cuts.is_empty() && graph.globals.is_empty() {
             return Err(TopologyError::Empty { topology: name.to_string() });

@@ -25,6 +25,7 @@ mod table_table_join;
 mod text;
 mod time;
 mod time_windows;
+mod versions;
 
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         ("table_table_join", table_table_join::ALL),
         ("time", time::ALL),
         ("time_windows", time_windows::ALL),
+        ("versions", versions::ALL),
     ];
     families
         .into_iter()

@@ -142,6 +142,11 @@ fn streams_aggregated_together() {
 }
 
 #[test]
+fn tables_and_stores_that_keep_versions() {
+    replay("versions");
+}
+
+#[test]
 fn every_vector_is_replayed() {
     let there: BTreeSet<_> = folder::files(&folder::own())
         .expect("the folder of the vectors")

@@ -9,7 +9,7 @@ use super::windows::ms;
 use crate::{
     processor::{
         DuplicateWindowStore, KeyValueStore, LruMap, PlainKeyValueStore, PlainWindowStore, ProcessorStore,
-        SessionStore, WindowStore,
+        SessionStore, VersionedStore, WindowStore,
     },
     serde::{Data, Format, Serdes},
     state::{Retention, StoreKind},
@@ -154,6 +154,15 @@ impl<K: Data, V: Data> StoreBuilder<SessionStore<K, V>> {
         let (key, value) = serdes.formats();
         let kind = StoreKind::Session(Retention::new(ms(retention)));
         Self::new(name, kind, (Format::SessionWindowed(Box::new(key)), value), serdes)
+    }
+}
+
+impl<K: Data, V: Data> StoreBuilder<VersionedStore<K, V>> {
+    /// All values that each key had, by the time from which on each was valid: what was valid can be told for times that are not longer ago than
+    /// `history`, counted from the latest timestamp of any write (`Stores.versionedKeyValueStoreBuilder` of Kafka Streams).
+    #[must_use]
+    pub fn versioned(name: &str, serdes: Serdes<K, V>, history: Duration) -> Self {
+        Self::new(name, StoreKind::Versioned(Retention::new(ms(history))), serdes.formats(), serdes)
     }
 }
 
@@ -319,6 +328,7 @@ impl<K, V> Queryable for PlainKeyValueStore<K, V> {}
 impl<K, V> Queryable for WindowStore<K, V> {}
 impl<K, V> Queryable for PlainWindowStore<K, V> {}
 impl<K, V> Queryable for SessionStore<K, V> {}
+impl<K, V> Queryable for VersionedStore<K, V> {}
 impl<K, V> KeyValue for KeyValueStore<K, V> {}
 impl<K, V> KeyValue for PlainKeyValueStore<K, V> {}
 impl<K, V> Retained for WindowStore<K, V> {}

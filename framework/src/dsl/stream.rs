@@ -5,6 +5,7 @@ mod flat_map_values;
 mod join_global;
 mod join_stream;
 mod join_table;
+mod join_with_grace;
 mod key;
 mod map;
 mod map_values;

@@ -11,6 +11,7 @@ mod source;
 mod suppress;
 mod to_stream;
 mod transform_values;
+mod versioned;
 
 use std::{cell::RefCell, fmt, sync::Arc};
 

@@ -85,7 +85,7 @@ impl<K: 'static, V: 'static> BufferStore<K, V> {
         let value = self.read_row(ctx, &row)?;
         let read = |bytes: Option<&[u8]>| bytes.map(|bytes| self.serdes.value().deserialize(Some(bytes))).transpose();
         let record = self.serdes.key().deserialize(Some(&key)).and_then(|key| {
-            let change = Change { new: read(value.new)?, old: read(value.old)? };
+            let change = Change::latest(read(value.new)?, read(value.old)?);
             Ok(Record { key, value: change, timestamp_ms: value.timestamp_ms, headers: value.headers.clone() })
         });
         record.map(Some).map_err(|source| failed(&self.name, source))

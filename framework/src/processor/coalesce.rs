@@ -101,7 +101,7 @@ impl<K: 'static, V> Coalesce<K, V> {
                 let Record { key, value: Change { new, .. }, timestamp_ms, headers } = record;
                 let old = update.record.value.old.take();
                 *update = Update {
-                    record: Record { key, value: Change { new, old }, timestamp_ms, headers },
+                    record: Record { key, value: Change::latest(new, old), timestamp_ms, headers },
                     number,
                     position,
                 };

@@ -20,6 +20,8 @@ pub enum DropReason {
     Late,
     /// A result is older than anything that its store still has.
     Expired,
+    /// The operator only takes the latest version of a row, and this is an earlier one.
+    OutOfOrder,
     /// It has no valid time.
     InvalidTimestamp,
     /// It could not be read, and the handler said to go on.
@@ -38,13 +40,14 @@ pub struct Dropped([u64; DropReason::ALL.len()]);
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NullKey,
         Self::NullValue,
         Self::NullForeignKey,
         Self::StaleResponse,
         Self::Late,
         Self::Expired,
+        Self::OutOfOrder,
         Self::InvalidTimestamp,
         Self::DeserializationError,
         Self::ProcessingError,
@@ -61,6 +64,7 @@ impl DropReason {
             Self::StaleResponse => "stale_response",
             Self::Late => "late",
             Self::Expired => "expired",
+            Self::OutOfOrder => "out_of_order",
             Self::InvalidTimestamp => "invalid_timestamp",
             Self::DeserializationError => "deserialization_error",
             Self::ProcessingError => "processing_error",

@@ -42,7 +42,7 @@ impl<K: 'static, V: 'static> KeyValueRows<K, V> {
         value: Option<&V>,
         timestamp_ms: i64,
     ) -> Result<(), ProcessError> {
-        self.store.entry(key)?.write(ctx, value, timestamp_ms)
+        self.store.entry(key)?.write(ctx, value, timestamp_ms).map(drop)
     }
 
     /// Sets the value of a key that has none; gives the row when it has.

@@ -22,6 +22,19 @@ pub struct Change<V> {
     pub new: Option<V>,
     /// Its value before; `None` when there was none, and when no node downstream asks for old values.
     pub old: Option<V>,
+    /// Whether the row is like this now. It is not where the table keeps versions and has a later one of the key already: then this is
+    /// a change of the past.
+    pub is_latest: bool,
+}
+
+// === impl Change ===
+
+impl<V> Change<V> {
+    /// A change of the row as it is now.
+    #[must_use]
+    pub const fn latest(new: Option<V>, old: Option<V>) -> Self {
+        Self { new, old, is_latest: true }
+    }
 }
 
 // === impl Record ===

@@ -7,7 +7,7 @@ use axum::{
 };
 use reqwest::{Client, Url, redirect};
 
-use super::{QueryError, QueryOptions, deadline::Deadline, headers, lookup::Lookup, route::Host};
+use super::{QueryError, QueryOptions, deadline::Deadline, headers, keys, lookup::Lookup, route::Host};
 
 /// Asks other instances. Holds the pool of connections to them.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Forwarder {
     }
 
     async fn exchange(&self, owner: Host<'_>, lookup: &Lookup) -> Result<Relayed, ForwardError> {
-        let url = key_url(owner.url, &lookup.store, &lookup.key).map_err(ForwardError::Unreachable)?;
+        let url = key_url(owner.url, lookup).map_err(ForwardError::Unreachable)?;
         let mut response = self
             .client
             .get(url)
@@ -117,15 +117,21 @@ impl Relayed {
     }
 }
 
-/// `<base>/stores/<store>/keys?key=<key>`. The key goes into the query because a path cannot carry every key: URL
+/// `<base>/stores/<store>/keys?key=<key>[&as_of=<ms>]`. The key goes into the query because a path cannot carry every key: URL
 /// libraries, ours included, take `.` and `..` for steps, even when they are encoded.
-fn key_url(base: &str, store: &str, key: &str) -> Result<Url, String> {
+fn key_url(base: &str, lookup: &Lookup) -> Result<Url, String> {
     let mut url = Url::parse(base).map_err(|error| format!("its URL is wrong: {error}"))?;
-    url.path_segments_mut()
-        .map_err(|()| "its URL has no host".to_owned())?
-        .pop_if_empty()
-        .extend(["stores", store, "keys"]);
-    url.query_pairs_mut().append_pair("key", key);
+    url.path_segments_mut().map_err(|()| "its URL has no host".to_owned())?.pop_if_empty().extend([
+        "stores",
+        &lookup.store,
+        "keys",
+    ]);
+    let mut parameters = url.query_pairs_mut();
+    parameters.append_pair(keys::KEY, &lookup.key);
+    if let Some(as_of_ms) = lookup.as_of_ms {
+        parameters.append_pair(keys::AS_OF, &as_of_ms.to_string());
+    }
+    drop(parameters);
     Ok(url)
 }
 

@@ -23,7 +23,12 @@ use super::{
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// The parameter that carries the key.
-const KEY: &str = "key";
+pub(super) const KEY: &str = "key";
+/// The parameter that says as of which time, in ms since the epoch, the entry of a store that keeps versions is wanted.
+pub(super) const AS_OF: &str = "as_of";
+
+/// What a request asks for: a store, a key, and as of which time.
+type Asked = (String, String, Option<i64>);
 
 /// `GET /stores/{store}/keys/{key}`: the key in the path.
 pub(super) async fn by_path(
@@ -34,7 +39,8 @@ pub(super) async fn by_path(
     parameters: Parameters,
 ) -> Response {
     let asked = path.map(|Path(asked)| asked).map_err(|_| not_text(&uri));
-    api.get(&context, no_parameters(parameters).and(asked)).await
+    let asked = asked.and_then(|(store, key)| Ok((store, key, as_of_parameter(parameters)?)));
+    api.get(&context, asked).await
 }
 
 /// `GET /stores/{store}/keys/`: the empty key, which a path pattern does not match.
@@ -45,8 +51,9 @@ pub(super) async fn empty(
     path: Result<Path<String>, PathRejection>,
     parameters: Parameters,
 ) -> Response {
-    let asked = path.map(|Path(store)| (store, String::new())).map_err(|_| not_text(&uri));
-    api.get(&context, no_parameters(parameters).and(asked)).await
+    let store = path.map(|Path(store)| store).map_err(|_| not_text(&uri));
+    let asked = store.and_then(|store| Ok((store, String::new(), as_of_parameter(parameters)?)));
+    api.get(&context, asked).await
 }
 
 /// `GET /stores/{store}/keys?key=`: the same, for keys that a URL path cannot carry (`.` and `..`, which URL libraries take for
@@ -59,7 +66,11 @@ pub(super) async fn by_parameter(
     parameters: Parameters,
 ) -> Response {
     let store = path.map(|Path(store)| store).map_err(|_| not_text(&uri));
-    let asked = store.and_then(|store| Ok((store, key_parameter(parameters)?)));
+    let asked = store.and_then(|store| {
+        let (key, as_of_ms) = both_parameters(parameters, &[KEY, AS_OF])?;
+        let missing = || invalid("the parameter `key` is missing: ask for `/stores/{store}/keys/{key}`, or `?key=`");
+        Ok((store, key.ok_or_else(missing)?, as_of_ms))
+    });
     api.get(&context, asked).await
 }
 
@@ -69,24 +80,29 @@ fn not_text(uri: &Uri) -> QueryError {
     QueryError::InvalidKey { store: store.into(), reason: "the path is not UTF-8 when it is percent-decoded".into() }
 }
 
-fn key_parameter(parameters: Parameters) -> Result<String, QueryError> {
-    let mut key = None;
-    for (name, value) in read(parameters)? {
-        if name != KEY {
-            return Err(unknown(&name, "it takes `key`"));
-        }
-        if key.replace(value).is_some() {
-            return Err(invalid("the parameter `key` is there twice"));
-        }
-    }
-    key.ok_or_else(|| invalid("the parameter `key` is missing: ask for `/stores/{store}/keys/{key}`, or `?key=`"))
+fn as_of_parameter(parameters: Parameters) -> Result<Option<i64>, QueryError> {
+    Ok(both_parameters(parameters, &[AS_OF])?.1)
 }
 
-fn no_parameters(parameters: Parameters) -> Result<(), QueryError> {
-    match read(parameters)?.first() {
-        None => Ok(()),
-        Some((name, _)) => Err(unknown(name, "it takes none")),
+/// Key and time, as far as they are among those that are taken.
+fn both_parameters(parameters: Parameters, taken: &[&str]) -> Result<(Option<String>, Option<i64>), QueryError> {
+    let (mut key, mut as_of_ms) = (None, None);
+    for (name, value) in read(parameters)? {
+        if !taken.contains(&name.as_str()) {
+            let taken: Vec<_> = taken.iter().map(|name| format!("`{name}`")).collect();
+            return Err(unknown(&name, &format!("it takes {}", taken.join(" and "))));
+        }
+        let is_twice = if name == KEY {
+            key.replace(value).is_some()
+        } else {
+            let ms = value.parse().map_err(|_| invalid("the parameter `as_of` is no number of ms since the epoch"))?;
+            as_of_ms.replace(ms).is_some()
+        };
+        if is_twice {
+            return Err(invalid(&format!("the parameter `{name}` is there twice")));
+        }
     }
+    Ok((key, as_of_ms))
 }
 
 fn read(parameters: Parameters) -> Result<Vec<(String, String)>, QueryError> {
@@ -105,7 +121,7 @@ fn invalid(reason: &str) -> QueryError {
 
 impl Api {
     /// Answers a request for a key, whatever became of it, and counts it.
-    async fn get(&self, context: &Context, asked: Result<(String, String), QueryError>) -> Response {
+    async fn get(&self, context: &Context, asked: Result<Asked, QueryError>) -> Response {
         let mut trace = Trace::default();
         let result = self.try_get(context, asked, &mut trace).await;
         let response = self.respond(context, result.map(Outcome::into_response));
@@ -117,14 +133,15 @@ impl Api {
     async fn try_get(
         &self,
         context: &Context,
-        asked: Result<(String, String), QueryError>,
+        asked: Result<Asked, QueryError>,
         trace: &mut Trace,
     ) -> Result<Outcome, QueryError> {
         let _in_flight = self.limits.admit(context.forwarded)?;
-        let (store, key) = asked?;
+        let (store, key, as_of_ms) = asked?;
         let lookup = Lookup {
             store,
             key,
+            as_of_ms,
             forwarded: context.forwarded,
             deadline: Deadline::of(context.received, &context.headers, &self.options)?,
             request_id: context.request_id.clone(),

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     log::Partitioner,
-    state::{TaskId, TaskView},
+    state::{StoreKind, TaskId, TaskView},
 };
 
 /// How often the owner is looked up for one request: once more when the first one gave no answer, since the view
@@ -34,6 +34,8 @@ pub(super) struct Lookup {
     pub(super) store: String,
     /// The key's text.
     pub(super) key: String,
+    /// As of which time, in ms since the epoch; of stores that keep versions. Else as it is now.
+    pub(super) as_of_ms: Option<i64>,
     /// Whether another instance forwarded it.
     pub(super) forwarded: bool,
     /// When the answer must be there.
@@ -93,6 +95,10 @@ impl Api {
         let store =
             catalogue.get(&lookup.store).ok_or_else(|| QueryError::UnknownStore { store: lookup.store.clone() })?;
         trace.store = Some(store.spec.name.clone());
+        if lookup.as_of_ms.is_some() && !matches!(store.spec.kind, StoreKind::Versioned(_)) {
+            let reason = format!("store `{}` keeps no versions: it cannot be asked `as_of` a time", store.spec.name);
+            return Err(QueryError::InvalidRequest { reason });
+        }
         let key = self.parse_key(store, &lookup.key)?;
         match store.spread {
             Spread::Global => self.ask_global(store, key, lookup).await,
@@ -210,9 +216,13 @@ impl Api {
         Place { partition, role }: Place,
         lookup: &Lookup,
     ) -> Result<Option<Outcome>, QueryError> {
-        let entry = Arc::clone(store);
+        let (entry, as_of_ms) = (Arc::clone(store), lookup.as_of_ms);
         let name = || store.spec.name.clone();
-        let Read { row, position } = match self.reads.run(&lookup.deadline, move || read(&view, &entry, &key)).await? {
+        let Read { row, position } = match self
+            .reads
+            .run(&lookup.deadline, move || read(&view, &entry, &key, as_of_ms))
+            .await?
+        {
             Ok(read) => read,
             Err(ReadError::Closed) => return Ok(None),
             Err(error) => {

@@ -43,9 +43,13 @@ pub(super) enum ReadError {
     },
 }
 
-/// Reads a key. It may wait for the disk: see `reads`.
-pub(super) fn read(view: &TaskView, store: &StoreEntry, key: &[u8]) -> Result<Read, ReadError> {
-    let (row, point) = view.get_with_position(store.id, key).map_err(|error| match error {
+/// Reads a key as it is now, or as it was at some time. It may wait for the disk: see `reads`.
+pub(super) fn read(view: &TaskView, store: &StoreEntry, key: &[u8], as_of_ms: Option<i64>) -> Result<Read, ReadError> {
+    let read = match as_of_ms {
+        Some(as_of_ms) => view.get_as_of(store.id, key, as_of_ms),
+        None => view.get_with_position(store.id, key),
+    };
+    let (row, point) = read.map_err(|error| match error {
         StateError::Closed { .. } => ReadError::Closed,
         error => ReadError::State(error),
     })?;

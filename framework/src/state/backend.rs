@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     CommitPoint, Owner, StateError, StateSettings, StoreId, StoreSpec,
-    memory::{Memory, MemoryWrite},
+    memory::{Memory, MemorySnapshot, MemoryWrite},
     range::{Direction, KeyRange},
-    rocks::{Rocks, RocksRows, RocksWriter},
+    rocks::{Rocks, RocksRows, RocksSnapshot, RocksWriter},
     timed::{Advance, BUCKET_BYTES, NO_STREAM_TIME, Progress},
 };
 
@@ -30,6 +30,13 @@ pub(super) struct BackendRows {
     to_rocks: Option<RocksRows>,
     to_memory: Vec<MemoryWrite>,
     advances: Vec<Advance>,
+}
+
+/// Reads of one store that are of one commit.
+#[derive(Debug)]
+pub(super) enum AtOnce<'a> {
+    Disk(RocksSnapshot<'a>, StoreId),
+    Memory(MemorySnapshot<'a>, StoreId),
 }
 
 /// Adds rows to those that become committed together.
@@ -135,6 +142,24 @@ impl Backend {
         }
     }
 
+    /// Does reads of a store that are of one commit; gives its point too. On disk or in memory, no commit waits long for them.
+    pub(super) fn at_once<R>(
+        &self,
+        store: StoreId,
+        f: impl FnOnce(&AtOnce<'_>) -> Result<R, StateError>,
+    ) -> Result<(R, CommitPoint), StateError> {
+        let at_once = match self.on_disk(store) {
+            Some(rocks) => AtOnce::Disk(rocks.snapshot(), store),
+            None => AtOnce::Memory(self.memory.snapshot(), store),
+        };
+        let result = f(&at_once)?;
+        let point = match &at_once {
+            AtOnce::Disk(snapshot, _) => snapshot.point()?,
+            AtOnce::Memory(snapshot, _) => snapshot.point().clone(),
+        };
+        Ok((result, point))
+    }
+
     /// The point of the last commit.
     pub(super) fn point(&self) -> CommitPoint {
         self.memory.point()
@@ -201,6 +226,31 @@ impl Backend {
     /// The database, if this store is in it.
     fn on_disk(&self, store: StoreId) -> Option<&Rocks> {
         self.rocks.as_ref().filter(|rocks| rocks.has(store))
+    }
+}
+
+// === impl AtOnce ===
+
+impl AtOnce<'_> {
+    /// Reads a row.
+    pub(super) fn get<R>(&self, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, StateError> {
+        match self {
+            Self::Disk(snapshot, store) => snapshot.get(*store, key, f),
+            Self::Memory(snapshot, store) => Ok(snapshot.get(*store, key, f)),
+        }
+    }
+
+    /// Walks rows in order until `f` breaks or fails.
+    pub(super) fn scan(
+        &self,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        match self {
+            Self::Disk(snapshot, store) => snapshot.scan(*store, range, direction, f),
+            Self::Memory(snapshot, store) => snapshot.scan(*store, range, direction, f),
+        }
     }
 }
 

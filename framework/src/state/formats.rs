@@ -68,12 +68,15 @@ pub fn session_key(bytes: &[u8]) -> Option<(&[u8], i64, i64)> {
 /// Appends a row as stores of this kind keep it.
 pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
     match kind {
-        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => put_value_and_timestamp(out, row),
+        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
+            put_value_and_timestamp(out, row);
+        }
         StoreKind::KeyValue
         | StoreKind::Window(_)
         | StoreKind::DuplicateWindow(_)
         | StoreKind::Session(_)
         | StoreKind::Buffer
+        | StoreKind::TimeOrderedBuffer
         | StoreKind::List
         | StoreKind::LruMap(_) => out.extend_from_slice(row.value),
     }
@@ -83,13 +86,16 @@ pub(super) fn put_row(kind: StoreKind, out: &mut Vec<u8>, row: Row<'_>) {
 /// 0 here.
 pub(super) fn row(kind: StoreKind, bytes: &[u8]) -> Result<Row<'_>, String> {
     match kind {
-        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) => value_and_timestamp(bytes)
-            .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len())),
+        StoreKind::TimestampedKeyValue | StoreKind::TimestampedWindow(_) | StoreKind::Versioned(_) => {
+            value_and_timestamp(bytes)
+                .ok_or_else(|| format!("{} bytes are too few for a timestamp of {TIMESTAMP_BYTES}", bytes.len()))
+        }
         StoreKind::KeyValue
         | StoreKind::Window(_)
         | StoreKind::DuplicateWindow(_)
         | StoreKind::Session(_)
         | StoreKind::Buffer
+        | StoreKind::TimeOrderedBuffer
         | StoreKind::List
         | StoreKind::LruMap(_) => Ok(Row { value: bytes, timestamp_ms: 0 }),
     }

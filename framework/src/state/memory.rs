@@ -28,6 +28,10 @@ struct Committed {
     point: CommitPoint,
 }
 
+/// The rows of one commit. Commits wait for it to be dropped.
+#[derive(Debug)]
+pub(super) struct MemorySnapshot<'a>(RwLockReadGuard<'a, Committed>);
+
 /// A write that waits for its commit.
 #[derive(Debug)]
 pub(super) enum MemoryWrite {
@@ -55,8 +59,8 @@ impl Memory {
         key: &[u8],
         f: impl FnOnce(Option<&[u8]>) -> R,
     ) -> (R, CommitPoint) {
-        let committed = self.read();
-        (f(committed.stores[store.index()].get(key).map(|row| &**row)), committed.point.clone())
+        let snapshot = self.snapshot();
+        (snapshot.get(store, key, f), snapshot.point().clone())
     }
 
     /// How many rows a store has.
@@ -74,19 +78,15 @@ impl Memory {
         store: StoreId,
         range: &KeyRange<'_>,
         direction: Direction,
-        mut f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+        f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
     ) -> Result<CommitPoint, StateError> {
-        let committed = self.read();
-        let mut rows = committed.stores[store.index()].range::<[u8], _>(range.bounds());
-        while let Some((key, row)) = match direction {
-            Direction::Forward => rows.next(),
-            Direction::Backward => rows.next_back(),
-        } {
-            if f(key, row)?.is_break() {
-                break;
-            }
-        }
-        Ok(committed.point.clone())
+        let snapshot = self.snapshot();
+        snapshot.scan(store, range, direction, f)?;
+        Ok(snapshot.point().clone())
+    }
+
+    pub(super) fn snapshot(&self) -> MemorySnapshot<'_> {
+        MemorySnapshot(self.read())
     }
 
     /// Applies all writes and the point at once.
@@ -111,5 +111,37 @@ impl Memory {
 
     fn read(&self) -> RwLockReadGuard<'_, Committed> {
         self.committed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl MemorySnapshot ===
+
+impl MemorySnapshot<'_> {
+    pub(super) fn point(&self) -> &CommitPoint {
+        &self.0.point
+    }
+
+    pub(super) fn get<R>(&self, store: StoreId, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        f(self.0.stores[store.index()].get(key).map(|row| &**row))
+    }
+
+    /// Walks rows in order until `f` breaks or fails.
+    pub(super) fn scan(
+        &self,
+        store: StoreId,
+        range: &KeyRange<'_>,
+        direction: Direction,
+        mut f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
+    ) -> Result<(), StateError> {
+        let mut rows = self.0.stores[store.index()].range::<[u8], _>(range.bounds());
+        while let Some((key, row)) = match direction {
+            Direction::Forward => rows.next(),
+            Direction::Backward => rows.next_back(),
+        } {
+            if f(key, row)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod budget;
 mod expiry;
 mod offsets;
 mod options;
+mod snapshot;
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +24,8 @@ use rocksdb::{
 };
 
 pub use self::budget::MemoryBudget;
-pub(super) use self::budget::WriteBuffers;
 use self::offsets::StoredOffsets;
+pub(super) use self::{budget::WriteBuffers, snapshot::RocksSnapshot};
 use super::{
     CommitPoint, Owner, StateError, StoreId, StoreSpec,
     dir::io_error,
@@ -81,7 +82,7 @@ impl Rocks {
             tracing::warn!(%owner, family, "the topology has no such store any more: its data stays on disk");
         }
         let stores = families.iter().zip(specs).filter_map(|(family, spec)| {
-            let options = match Layout::of(spec.kind) {
+            let options = match Layout::expiring(spec.kind) {
                 Some(_) => options::timed_store(budget),
                 None => options::store(budget),
             };
@@ -132,11 +133,8 @@ impl Rocks {
         key: &[u8],
         f: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<(R, CommitPoint), StateError> {
-        let snapshot = self.db.snapshot();
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&snapshot);
-        let row = self.db.get_pinned_cf_opt(self.family(store), key, &options).map_err(self.failed("read"))?;
-        Ok((f(row.as_deref()), self.to_point(&mut self.stored_offsets(&options)?)))
+        let snapshot = self.snapshot();
+        Ok((snapshot.get(store, key, f)?, snapshot.point()?))
     }
 
     /// Walks rows in order until `f` breaks or fails.
@@ -186,14 +184,14 @@ impl Rocks {
         direction: Direction,
         f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
     ) -> Result<CommitPoint, StateError> {
-        let snapshot = self.db.snapshot();
-        let at_snapshot = || {
-            let mut options = ReadOptions::default();
-            options.set_snapshot(&snapshot);
-            options
-        };
-        self.scan_with(at_snapshot(), store, range, direction, f)?;
-        Ok(self.to_point(&mut self.stored_offsets(&at_snapshot())?))
+        let snapshot = self.snapshot();
+        snapshot.scan(store, range, direction, f)?;
+        snapshot.point()
+    }
+
+    /// The rows of the last commit, whatever is committed from now on.
+    pub(super) fn snapshot(&self) -> RocksSnapshot<'_> {
+        RocksSnapshot::new(self, self.db.snapshot())
     }
 
     /// Adds to rows.

@@ -44,6 +44,12 @@ pub enum StoreKind {
     Session(Retention),
     /// Updates that wait, by key and in the order of time; see [`BufferValue`](super::BufferValue).
     Buffer,
+    /// Records that wait, in the order of time, any number of each key. On disk and logged: a [`BufferValue`](super::BufferValue) under the
+    /// record's time, key and number.
+    TimeOrderedBuffer,
+    /// All values that a key had, each with the times from which on and up to which it was valid; those that are followed by another
+    /// one for as long as `retention` says. Logged: each update, as the plain value under its timestamp.
+    Versioned(Retention),
     /// Values per key, in the order in which they came: as one row, which is the list of them ([`lists`](super::lists)), on disk and logged.
     List,
     /// Latest value per key, of so many keys at most: when there is one more, the one goes that was used least recently. Logged: the
@@ -81,6 +87,8 @@ impl StoreKind {
             Self::DuplicateWindow(_) => "duplicate-window",
             Self::Session(_) => "session",
             Self::Buffer => "buffer",
+            Self::TimeOrderedBuffer => "time-ordered-buffer",
+            Self::Versioned(_) => "versioned",
             Self::List => "list",
             Self::LruMap(_) => "lru-map",
         }
@@ -89,18 +97,24 @@ impl StoreKind {
     /// Whether rows have the timestamps of the records they came from.
     #[must_use]
     pub const fn has_timestamps(self) -> bool {
-        matches!(self, Self::TimestampedKeyValue | Self::TimestampedWindow(_))
+        matches!(self, Self::TimestampedKeyValue | Self::TimestampedWindow(_) | Self::Versioned(_))
     }
 
     /// How long rows are kept; `None`: until they are deleted.
     #[must_use]
     pub const fn retention(self) -> Option<Retention> {
         match self {
-            Self::KeyValue | Self::TimestampedKeyValue | Self::Buffer | Self::List | Self::LruMap(_) => None,
+            Self::KeyValue
+            | Self::TimestampedKeyValue
+            | Self::Buffer
+            | Self::TimeOrderedBuffer
+            | Self::List
+            | Self::LruMap(_) => None,
             Self::Window(retention)
             | Self::TimestampedWindow(retention)
             | Self::DuplicateWindow(retention)
-            | Self::Session(retention) => Some(retention),
+            | Self::Session(retention)
+            | Self::Versioned(retention) => Some(retention),
         }
     }
 
@@ -112,8 +126,9 @@ impl StoreKind {
             | Self::TimestampedKeyValue
             | Self::Window(_)
             | Self::TimestampedWindow(_)
-            | Self::Session(_) => true,
-            Self::DuplicateWindow(_) | Self::Buffer | Self::List | Self::LruMap(_) => false,
+            | Self::Session(_)
+            | Self::Versioned(_) => true,
+            Self::DuplicateWindow(_) | Self::Buffer | Self::TimeOrderedBuffer | Self::List | Self::LruMap(_) => false,
         }
     }
 

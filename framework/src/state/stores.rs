@@ -1,7 +1,9 @@
 //! The stores of one task.
 
+mod time_ordered;
 mod timed;
 mod timed_keys;
+mod versioned;
 mod warming;
 
 use std::{
@@ -20,7 +22,9 @@ use super::{
     overlay::{Entry, Overlay},
     range::KeyRange,
     rocks::MemoryBudget,
+    time_ordered::logged as logged_in_order,
     timed::{Layout, StreamTimes},
+    versioned::Journal,
 };
 use crate::log::Batch;
 
@@ -40,6 +44,8 @@ pub struct TaskStores {
     committed: CommitPoint,
     times: StreamTimes,
     discards: u64,
+    /// Updates of versioned stores since the last freeze.
+    journal: Journal,
     warming: Warming,
     /// One row as the backend keeps it, and a key or the bounds of a range; reused.
     row: Vec<u8>,
@@ -50,7 +56,7 @@ pub struct TaskStores {
     occupied: Option<Occupied>,
 }
 
-/// The last uncommitted write of a key, for the changelog.
+/// The last uncommitted write of a key, for the changelog; of versioned stores each one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dirty<'a> {
     /// The store.
@@ -117,6 +123,7 @@ impl TaskStores {
             frozen: None,
             memory: settings.memory.clone(),
             committed: backend.point(),
+            journal: Journal::default(),
             warming: Warming::default(),
             row: Vec::new(),
             keys: <(Vec<u8>, Vec<u8>)>::default(),
@@ -261,17 +268,17 @@ impl TaskStores {
     /// Memory of uncommitted writes, frozen ones included, in bytes.
     #[must_use]
     pub fn uncommitted_bytes(&self) -> usize {
-        self.overlay.uncommitted_bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
+        self.overlay.uncommitted_bytes() + self.journal.bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
     }
 
     /// Memory of the rows at hand, uncommitted ones included, in bytes.
     #[must_use]
     pub fn bytes_at_hand(&self) -> usize {
-        self.overlay.bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
+        self.overlay.bytes() + self.journal.bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
     }
 
     /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next. Hands the last write of each key
-    /// to `log`, by store and key, for the changelogs of stores that have one.
+    /// to `log`, by store and key, for the changelogs of stores that have one; then all writes of versioned stores, in their order.
     ///
     /// # Errors
     /// The first one of `log`; what is not committed must be discarded then.
@@ -296,10 +303,14 @@ impl TaskStores {
                 | StoreKind::Session(_) => Some(Layout::logged(key)),
                 StoreKind::Buffer => buffer::logged(key),
                 StoreKind::LruMap(_) => lru_map::logged(key),
+                StoreKind::TimeOrderedBuffer => logged_in_order(key),
+                StoreKind::Versioned(_) => None,
             };
             let Some(key) = key else { return Ok(()) };
             log(Dirty { store, key, value: entry.value(), timestamp_ms: entry.timestamp_ms() })
         });
+        let result = result.and_then(|()| self.journal.writes().try_for_each(log));
+        self.journal.clear();
         self.frozen = Some(rows);
         result
     }
@@ -338,6 +349,7 @@ impl TaskStores {
         self.frozen = None;
         self.overlay.discard();
         self.times.discard();
+        self.journal.clear();
         self.all_since_committed();
     }
 
@@ -375,6 +387,12 @@ impl TaskStores {
         match kind {
             StoreKind::Buffer => return self.restore_as_writes(store, records, next_offset, Self::restore_buffer),
             StoreKind::LruMap(_) => return self.restore_as_writes(store, records, next_offset, Self::restore_lru_map),
+            StoreKind::TimeOrderedBuffer => {
+                return self.restore_as_writes(store, records, next_offset, Self::restore_time_ordered);
+            }
+            StoreKind::Versioned(_) => {
+                return self.restore_as_writes(store, records, next_offset, Self::restore_versions);
+            }
             _ => {}
         }
         let layout = Layout::of(kind);
@@ -498,7 +516,7 @@ impl Drop for TaskStores {
 fn advance(specs: &[StoreSpec], times: &mut StreamTimes, writer: &mut BackendWriter<'_>) -> Box<[Vec<u8>]> {
     let removed = specs.iter().enumerate().map(|(store, spec)| {
         let store = StoreId::new(store);
-        let Some(layout) = Layout::of(spec.kind) else { return Vec::new() };
+        let Some(layout) = Layout::expiring(spec.kind) else { return Vec::new() };
         if let Some(advance) = times.freeze(store, layout) {
             writer.advance(advance);
         }

@@ -4,7 +4,9 @@ mod crash;
 mod duplicates;
 mod every_kind;
 mod model;
+mod time_ordered;
 mod timed;
+mod versioned;
 
 use std::{
     convert::Infallible,

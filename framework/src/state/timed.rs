@@ -108,6 +108,11 @@ impl<'a> TimedKey<'a> {
 impl Layout {
     /// That of a kind of stores; `None` when its rows do not belong to a time.
     pub(super) fn of(kind: StoreKind) -> Option<Self> {
+        (!matches!(kind, StoreKind::Versioned(_))).then(|| Self::expiring(kind))?
+    }
+
+    /// How the rows of a kind of stores expire; `None` when they do not.
+    pub(super) fn expiring(kind: StoreKind) -> Option<Self> {
         let retention = kind.retention()?;
         let (sessions, numbered) = match kind {
             StoreKind::Session(_) => (true, false),
@@ -245,7 +250,7 @@ impl Layout {
 }
 
 /// A number so that the order of the bytes is that of the numbers.
-fn bucket_bytes(bucket: i64) -> [u8; BUCKET_BYTES] {
+pub(super) fn bucket_bytes(bucket: i64) -> [u8; BUCKET_BYTES] {
     (bucket.cast_unsigned() ^ 1 << 63).to_be_bytes()
 }
 

@@ -1,5 +1,9 @@
 //! Committed state, for threads other than the owner's.
 
+mod versions;
+
+pub use self::versions::OwnedVersion;
+
 use std::{
     borrow::Cow,
     ops::{ControlFlow, RangeBounds, RangeInclusive},
@@ -13,6 +17,7 @@ use super::{
     rocks::{Rocks, WriteBuffers},
     stores::RowReader,
     timed::{Layout, Visible},
+    versioned::{self, Versions},
 };
 
 /// Committed reads of a task's stores, from any thread. One answer is of one commit.
@@ -74,8 +79,8 @@ impl TaskView {
         &self.specs
     }
 
-    /// The value of a key and its timestamp in ms since the epoch. Rows of windows and sessions are looked up by their keys as
-    /// the store's format of keys says.
+    /// The value of a key and its timestamp in ms since the epoch; of several versions the latest. Rows of windows and sessions are looked
+    /// up by their keys as the store's format of keys says.
     ///
     /// # Errors
     /// [`StateError::Closed`] after the task has gone; [`StateError::Database`], [`StateError::Format`].
@@ -210,8 +215,13 @@ impl TaskView {
 
     /// A key as the backend has it; `None` when its row is too old, or it cannot be one of this store.
     fn stored_key<'k>(&self, backend: &Backend, store: StoreId, key: &'k [u8]) -> Option<Cow<'k, [u8]>> {
-        let Some(layout) = Layout::of(self.specs[store.index()].kind) else { return Some(Cow::Borrowed(key)) };
+        let kind = self.specs[store.index()].kind;
         let mut stored = Vec::new();
+        if Versions::of(kind).is_some() {
+            versioned::put_latest_key(&mut stored, key);
+            return Some(Cow::Owned(stored));
+        }
+        let Some(layout) = Layout::of(kind) else { return Some(Cow::Borrowed(key)) };
         let time = layout.put_formatted(&mut stored, key)?;
         (time >= layout.retention().visible_from(backend.stream_time(store))).then_some(Cow::Owned(stored))
     }

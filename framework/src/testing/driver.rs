@@ -4,6 +4,7 @@ mod collector;
 mod globals;
 mod records;
 mod task;
+mod versions;
 
 use std::{
     cell::RefCell,
@@ -14,8 +15,11 @@ use std::{
     time::Duration,
 };
 
-pub use self::records::{TestRecord, TestTopic};
 use self::{collector::Collector, globals::GlobalTables, task::DriverTask};
+pub use self::{
+    records::{TestRecord, TestTopic},
+    versions::TestVersion,
+};
 use crate::{
     config::Timestamps,
     processor::{Handlers, ProcessError, Record},
@@ -251,7 +255,7 @@ impl TopologyTestDriver {
     }
 
     /// The rows of a store, global ones included, in the order of the bytes of their keys (windows and sessions: in the order in
-    /// which the store keeps them): key, value and timestamp in ms.
+    /// which the store keeps them; of several versions the latest): key, value and timestamp in ms.
     ///
     /// # Errors
     ///

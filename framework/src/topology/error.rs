@@ -49,6 +49,14 @@ pub enum TopologyError {
         /// Why it cannot be, and what can.
         reason: &'static str,
     },
+    /// Versions of rows that are not kept, or cannot be.
+    #[error("{place}: {reason}")]
+    Versions {
+        /// The node or store.
+        place: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A store of processors that cannot be.
     #[error("store `{store}`: {reason}")]
     Store {

@@ -2,6 +2,7 @@
 
 mod build;
 mod tables;
+mod versions;
 mod walk;
 
 use std::{
@@ -39,6 +40,8 @@ pub(crate) struct Graph {
     pub(super) globals: Vec<GlobalDef>,
     /// Pairs of nodes whose source topics must be co-partitioned.
     pub(super) joins: Vec<(NodeId, NodeId)>,
+    /// Nodes that look rows of a table up as of a time that may be so many ms ago.
+    pub(super) reads_history: Vec<(NodeId, NodeId, i64)>,
     /// The first thing that was asked for and cannot be.
     pub(super) refused: Option<TopologyError>,
 }

@@ -139,7 +139,8 @@ impl<'r> Instantiation<'r> {
     /// Access to the store of a table; `None` when the table's rows are not kept.
     pub(crate) fn store<K: 'static, V: 'static>(&self, table: NodeId) -> Option<TimestampedStore<K, V>> {
         let (id, name) = self.store_of(table)?;
-        Some(TimestampedStore::new(id, name, self.serdes::<K, V>(table)))
+        let store = TimestampedStore::new(id, name, self.serdes::<K, V>(table));
+        Some(if self.resolved.graph().keeps_versions(table) { store.with_versions() } else { store })
     }
 
     /// Access to the window or session store of a table, which always has one. Keys are written by `key_serde`.
@@ -236,6 +237,12 @@ impl<'r> Instantiation<'r> {
     /// Whether the old value of a new row is that of the initializer, as in Kafka Streams; with its record cache it is none there.
     pub(crate) fn sends_initial(&self, table: NodeId) -> bool {
         self.sends_old(table) && !self.coalesces(table)
+    }
+
+    /// Whether a table is made of another one, row by row, that has versions.
+    pub(crate) fn is_made_of_versions(&self, table: NodeId) -> bool {
+        let graph = self.resolved.graph();
+        graph.node(table).parents.iter().all(|parent| graph.has_versions(*parent))
     }
 
     /// Whether the table behind a node, its only child, must have old values in its changes.

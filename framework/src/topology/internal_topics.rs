@@ -24,6 +24,12 @@ pub(crate) const DELETE_RETENTION_MS: i64 = 86_400_000;
 /// How long a topic keeps records, in ms.
 const RETENTION: &str = "retention.ms";
 
+/// How long a topic keeps all records of a key, in ms.
+const COMPACTION_LAG: &str = "min.compaction.lag.ms";
+
+/// For how much longer than its history the changelog of a versioned store keeps all records of a key: clocks differ.
+const VERSIONS_LAG_MS: i64 = 86_400_000;
+
 /// The policy of windows' changelogs: the latest record of each window, and none that is too old.
 const COMPACT_AND_DELETE: &str = "compact,delete";
 
@@ -51,8 +57,13 @@ impl InternalTopic {
             StoreKind::KeyValue
             | StoreKind::TimestampedKeyValue
             | StoreKind::Buffer
+            | StoreKind::TimeOrderedBuffer
             | StoreKind::List
             | StoreKind::LruMap(_) => Self::new(name, partitions, &[("cleanup.policy", "compact")]),
+            StoreKind::Versioned(retention) => {
+                let lag_ms = retention.retention_ms.saturating_add(VERSIONS_LAG_MS).to_string();
+                Self::new(name, partitions, &[("cleanup.policy", "compact"), (COMPACTION_LAG, &lag_ms)])
+            }
             StoreKind::Window(retention) | StoreKind::TimestampedWindow(retention) | StoreKind::Session(retention) => {
                 Self::windows(name, partitions, COMPACT_AND_DELETE, retention)
             }
@@ -94,6 +105,13 @@ impl InternalTopic {
             && number.is_none_or(|ms| ms < DELETE_RETENTION_MS)
         {
             return Some(format!("a changelog has to remember deletions for a day: {DELETE_RETENTION_MS} or more"));
+        }
+        let lag_ms = self.config.get(COMPACTION_LAG).and_then(|ms| ms.parse::<i64>().ok());
+        if let Some(lag_ms) = lag_ms.filter(|lag_ms| setting == COMPACTION_LAG && number.is_none_or(|ms| ms < *lag_ms))
+        {
+            return Some(format!(
+                "the changelog has to keep all versions that its store keeps: for {lag_ms} ms or more"
+            ));
         }
         let kept = self.kept_ms()?;
         let too_soon = setting == RETENTION && number.is_none_or(|ms| ms < kept && ms != -1);

@@ -130,13 +130,20 @@ struct Store {
     entries: Vec<Entry>,
 }
 
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
 struct Entry {
     key: Value,
     start: Option<i64>,
     end: Option<i64>,
     value: Value,
     timestamp: Option<i64>,
+    /// Of a store that keeps versions: the latest one.
+    latest: Value,
+    /// All of them.
+    versions: Vec<Value>,
+    /// Those that were valid at some times.
+    as_of: Vec<(i64, Value)>,
 }
 
 /// The settings for how often closed windows, and records that were not joined, are looked for.
@@ -368,6 +375,16 @@ impl Output {
 
 impl Store {
     fn compare(&self, name: &str, driver: &TopologyTestDriver) -> Result<(), String> {
+        let found = match self.kind.as_str() {
+            "versioned" => self.versions(name, driver)?,
+            _ => self.rows(name, driver)?,
+        };
+        (found == self.entries)
+            .then_some(())
+            .ok_or_else(|| format!("store {name} has {found:?}, not {:?}", self.entries))
+    }
+
+    fn rows(&self, name: &str, driver: &TopologyTestDriver) -> Result<Vec<Entry>, String> {
         let rows = driver.rows(name, &Serdes::new(Raw, Raw)).map_err(|error| error.to_string())?;
         let mut found: Vec<Entry> = rows
             .iter()
@@ -376,15 +393,41 @@ impl Store {
                 let value = self.types.value.decode(Some(value));
                 let timestamp =
                     (!["session", "plain_kv", "plain_window"].contains(&&*self.kind)).then_some(*timestamp_ms);
-                Entry { key: self.types.key.decode(Some(key)), start, end, value, timestamp }
+                let key = self.types.key.decode(Some(key));
+                Entry { key, start, end, value, timestamp, ..Entry::default() }
             })
             .collect();
         // The files are sorted by text also where keys are numbers.
         let text = |key: &Value| key.as_str().map(str::to_owned).unwrap_or_else(|| key.to_string());
         found.sort_by_key(|entry| (text(&entry.key), entry.start, entry.end));
-        (found == self.entries)
-            .then_some(())
-            .ok_or_else(|| format!("store {name} has {found:?}, not {:?}", self.entries))
+        Ok(found)
+    }
+
+    /// Versions by key, and those at the times at which they are expected.
+    fn versions(&self, name: &str, driver: &TopologyTestDriver) -> Result<Vec<Entry>, String> {
+        let (raw, wanted) = (Serdes::new(Raw, Raw), |key: &Value| self.entries.iter().find(|entry| entry.key == *key));
+        let row = |value: &Vec<u8>, timestamp: i64| json!({ "value": self.types.value.decode(Some(value)), "timestamp": timestamp });
+        let mut found: Vec<Entry> = Vec::new();
+        for version in driver.versions(name, &raw).map_err(|error| error.to_string())? {
+            let key = self.types.key.decode(Some(&version.key));
+            if found.last().is_none_or(|entry| entry.key != key) {
+                let times = wanted(&key).into_iter().flat_map(|entry| entry.as_of.iter().map(|(time, _)| *time));
+                let as_of = times.map(|time| {
+                    let at = driver.row_as_of(name, &raw, &version.key, time).map_err(|error| error.to_string())?;
+                    Ok((time, at.map_or(Value::Null, |(value, from)| row(&value, from))))
+                });
+                let as_of = as_of.collect::<Result<_, String>>()?;
+                found.push(Entry { key, as_of, ..Entry::default() });
+            }
+            let entry = found.last_mut().expect("it was pushed, if it was not there");
+            let mut this = row(&version.value, version.valid_from_ms);
+            if version.valid_to_ms.is_none() {
+                entry.latest = this.clone();
+            }
+            this["valid_to"] = version.valid_to_ms.into();
+            entry.versions.push(this);
+        }
+        Ok(found)
     }
 
     /// The key of a row, its start and its end.

@@ -2,7 +2,7 @@
 
 use millpond::dsl::{Materialized, Table, TopologyBuilder};
 
-use super::{Cases, plain, text};
+use super::{Cases, ms, plain, text};
 
 pub(super) const ALL: Cases = &[
     ("fk_join_inner", inner),
@@ -11,6 +11,8 @@ pub(super) const ALL: Cases = &[
     ("fk_join_left_key_and_value_extractor", left_by_key_and_value),
     ("fk_join_self", managers),
     ("fk_join_then_group", then_group),
+    ("fk_join_versioned_inner", versioned_inner),
+    ("fk_join_versioned_left", versioned_left),
 ];
 
 /// The text before the separator.
@@ -60,4 +62,18 @@ fn then_group(topology: &TopologyBuilder) {
         (right.to_owned(), value.clone())
     };
     joined.group_by(right_of).count().materialized("n").to_stream().to("out");
+}
+
+fn both_versioned(topology: &TopologyBuilder) -> [Materialized<'_, String, String>; 2] {
+    [("left", "l"), ("right", "r")].map(|(topic, store)| topology.table(topic, plain()).versioned(store, ms(300)))
+}
+
+fn versioned_inner(topology: &TopologyBuilder) {
+    let [left, right] = both_versioned(topology);
+    left.join_on(&right, foreign_key, |_, l, r| text::plus(Some(l), Some(r))).to_stream().to("out");
+}
+
+fn versioned_left(topology: &TopologyBuilder) {
+    let [left, right] = both_versioned(topology);
+    left.left_join_on(&right, foreign_key, |_, l, r| text::plus(Some(l), r)).to_stream().to("out");
 }

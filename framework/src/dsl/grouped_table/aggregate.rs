@@ -155,7 +155,8 @@ where
             None => Ok(rest),
         };
         let new = new.map_err(|error| failed(&self.name, error))?.filter(|new| !is_null(new));
-        row.write(ctx, new.as_ref(), timestamp_ms)?;
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
+        let written = row.write(ctx, new.as_ref(), timestamp_ms)?;
+        let Some(is_latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
+        self.children.forward(ctx, Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers })
     }
 }

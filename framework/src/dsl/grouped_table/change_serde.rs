@@ -36,9 +36,9 @@ impl<V: 'static> Serde<Change<V>> for ChangeSerde<V> {
     }
 
     fn deserialize(&self, bytes: Option<&[u8]>) -> Result<Change<V>, SerdeError> {
-        let Change { new, old } = split(bytes.ok_or(SerdeError::Null { type_name: type_name::<Change<V>>() })?)?;
+        let Change { new, old, .. } = split(bytes.ok_or(SerdeError::Null { type_name: type_name::<Change<V>>() })?)?;
         let read = |bytes: Option<&[u8]>| bytes.map(|bytes| self.inner.deserialize(Some(bytes))).transpose();
-        Ok(Change { new: read(new)?, old: read(old)? })
+        Ok(Change::latest(read(new)?, read(old)?))
     }
 
     fn format(&self) -> Format {
@@ -90,12 +90,12 @@ fn split(bytes: &[u8]) -> Result<Change<&[u8]>, SerdeError> {
         _ => (flag - WITH_LATEST, sides.split_last().ok_or_else(garbled)?.1),
     };
     match flag {
-        OLD => Ok(Change { new: None, old: Some(sides) }),
-        NEW => Ok(Change { new: Some(sides), old: None }),
+        OLD => Ok(Change::latest(None, Some(sides))),
+        NEW => Ok(Change::latest(Some(sides), None)),
         BOTH => {
             let (length, sides) = take_varint(sides).ok_or_else(garbled)?;
             let (new, old) = sides.split_at_checked(length).ok_or_else(garbled)?;
-            Ok(Change { new: Some(new), old: Some(old) })
+            Ok(Change::latest(Some(new), Some(old)))
         }
         _ => Err(garbled()),
     }
@@ -141,7 +141,7 @@ mod tests {
 
     fn text(serde: &ChangeSerde<String>, new: Option<&str>, old: Option<&str>) -> String {
         let mut bytes = Vec::new();
-        let change = Change { new: new.map(str::to_owned), old: old.map(str::to_owned) };
+        let change = Change::latest(new.map(str::to_owned), old.map(str::to_owned));
         serde.serialize(&change, &mut bytes).expect("text");
         hex(&bytes)
     }
@@ -156,7 +156,7 @@ mod tests {
         assert!(text(&serde, Some(&"y".repeat(63)), Some("x")).starts_with("7e79"));
         assert!(text(&serde, Some(&"y".repeat(64)), Some("x")).starts_with("800179"));
         let mut numbers = Vec::new();
-        let change = Change { new: Some(2_i64), old: Some(1) };
+        let change = Change::latest(Some(2_i64), Some(1));
         ChangeSerde::new(Arc::new(BigEndian)).serialize(&change, &mut numbers).expect("numbers");
         assert_eq!(hex(&numbers), "100000000000000002000000000000000102");
     }
@@ -173,7 +173,7 @@ mod tests {
             assert!(read(garbled).is_err(), "{garbled:?}");
         }
         assert!(serde.deserialize(None).is_err());
-        let nothing = Change::<Vec<u8>> { new: None, old: None };
+        let nothing = Change::<Vec<u8>>::latest(None, None);
         assert!(serde.serialize(&nothing, &mut Vec::new()).is_err());
     }
 
@@ -185,7 +185,7 @@ mod tests {
         ) {
             prop_assume!(new.is_some() || old.is_some());
             let serde = ChangeSerde::new(Arc::new(Raw));
-            let (mut bytes, change) = (Vec::new(), Change { new, old });
+            let (mut bytes, change) = (Vec::new(), Change::latest(new, old));
             serde.serialize(&change, &mut bytes).expect("bytes");
             prop_assert_eq!(serde.deserialize(Some(&bytes)).expect("a change"), change);
         }

@@ -48,7 +48,7 @@ impl<K: Data, V: Data> ChangeSink<K, V> {
 
 impl<K: Data, V: Data> Node<(), Change<(K, V)>> for ChangeSink<K, V> {
     fn push(&mut self, ctx: &mut Context, record: Record<(), Change<(K, V)>>) -> Result<(), ProcessError> {
-        let Record { value: Change { new, old }, timestamp_ms, headers, .. } = record;
+        let Record { value: Change { new, old, .. }, timestamp_ms, headers, .. } = record;
         for (row, bytes) in [(&old, &mut self.old_key), (&new, &mut self.new_key)] {
             bytes.clear();
             if let Some((key, _)) = row {

@@ -20,8 +20,9 @@ struct StreamTableJoin<K, L, T, W, F> {
 }
 
 impl<'t, K: Data, V: Data> Stream<'t, K, V> {
-    /// Joins each record with the table's row of its key, as it is when the record is processed. Records without a row give
-    /// nothing. Records without key or value are left out (dropped).
+    /// Joins each record with the table's row of its key, as it is when the record is processed; where the table keeps versions
+    /// ([`Table::versioned`]), as it was at the record's time. Records without a row give nothing. Records without key or value are left
+    /// out (dropped).
     ///
     /// # Panics
     ///
@@ -106,7 +107,7 @@ where
             return Ok(());
         }
         let row = match key {
-            Some(key) => self.rows.get(ctx, key)?.map(|(row, _)| row),
+            Some(key) => self.rows.get_as_of(ctx, key, record.timestamp_ms)?.map(|(row, _)| row),
             None if self.left => None,
             None => {
                 ctx.drop_record(DropReason::NullKey);

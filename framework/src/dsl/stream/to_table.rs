@@ -31,7 +31,8 @@ impl<'t, K: Data, V: Data> Stream<'t, K, V> {
 
 impl<'t, K: Data, V: Data> Stream<'t, K, Option<V>> {
     /// The stream as a table: a record replaces the row of its key, a null value deletes it (`toTable` of Kafka Streams). Records without
-    /// a key are left out (dropped). The order of the records decides: an update with an older timestamp than the row's is applied too.
+    /// a key are left out (dropped). The order of the records decides: an update with an older timestamp than the row's is applied too,
+    /// unless the table keeps versions ([`Table::versioned`]).
     ///
     /// A stream whose values are never null says so with [`Stream::nullable_values`] first.
     #[must_use]
@@ -66,15 +67,17 @@ impl<K: Data, V: Data> Node<K, Option<V>> for ToTable<K, V> {
             return Ok(());
         }
         let new = value.filter(|value| !is_null(value));
-        let mut old = None;
+        let (mut old, mut is_latest) = (None, true);
         if let Some(store) = &mut self.store {
             let mut row = store.entry(&key)?;
             if self.sends_old {
                 old = row.read(ctx)?.map(|(old, _)| old);
             }
-            row.write(ctx, new.as_ref(), timestamp_ms)?;
+            let written = row.write(ctx, new.as_ref(), timestamp_ms)?;
+            let Some(latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
+            is_latest = latest;
         }
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
+        self.children.forward(ctx, Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers })
     }
 }
 

@@ -17,6 +17,8 @@ struct Filter<K, V, F> {
     condition: Condition<F>,
     store: Option<TimestampedStore<K, V>>,
     sends_old: bool,
+    /// Whether the rows that it filters are versions.
+    of_versions: bool,
     children: Children<K, Change<V>>,
 }
 
@@ -34,7 +36,8 @@ struct Condition<F> {
 
 impl<K: Data, V: Data> Table<'_, K, V> {
     /// The rows for which the predicate holds. A row for which it does not hold any more is deleted; a change that is not
-    /// seen on either side gives nothing, as far as old values are known (they are when the table has a store).
+    /// seen on either side gives nothing, as far as old values are known (they are when the table has a store, other than one that
+    /// keeps versions).
     #[must_use]
     pub fn filter<F>(&self, predicate: F) -> Self
     where
@@ -62,6 +65,7 @@ impl<K: Data, V: Data> Table<'_, K, V> {
             condition: of_node.clone(),
             store: task.store(id),
             sends_old: task.sends_old(id),
+            of_versions: task.is_made_of_versions(id),
             children: task.changes(id),
         });
         let table = TableDef::new(TableKind::Derived, vec![self.node], self.serdes.clone());
@@ -79,7 +83,7 @@ impl<K: Data, V: Data> Table<'_, K, V> {
 
 impl<K: Data, V: Data, F: Fn(&K, &V) -> bool> Node<K, Change<V>> for Filter<K, V, F> {
     fn push(&mut self, ctx: &mut Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
-        let Record { key, value: Change { new, old }, timestamp_ms, headers } = record;
+        let Record { key, value: Change { new, old, mut is_latest }, timestamp_ms, headers } = record;
         let new = new.filter(|new| self.condition.holds(&key, new));
         let mut row = self.store.as_mut().map(|store| store.entry(&key)).transpose()?;
         let old = match &row {
@@ -87,13 +91,16 @@ impl<K: Data, V: Data, F: Fn(&K, &V) -> bool> Node<K, Change<V>> for Filter<K, V
             Some(row) => row.read(ctx)?.map(|(old, _)| old),
             None => old.filter(|old| self.condition.holds(&key, old)),
         };
-        if self.sends_old && new.is_none() && old.is_none() {
+        // Of versions the old value may be another one than that before this.
+        if self.sends_old && !self.of_versions && new.is_none() && old.is_none() {
             return Ok(());
         }
         if let Some(row) = &mut row {
-            row.write(ctx, new.as_ref(), timestamp_ms)?;
+            let written = row.write(ctx, new.as_ref(), timestamp_ms)?;
+            let Some(latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
+            is_latest = latest;
         }
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
+        self.children.forward(ctx, Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers })
     }
 }
 
@@ -102,6 +109,10 @@ impl<K: Data, V: Data, F: Fn(&K, &V) -> bool> Node<K, Change<V>> for Filter<K, V
 impl<K: Data, V: Data, F: Fn(&K, &V) -> bool> Lookup<K, V> for FilteredRows<K, V, F> {
     fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
         Ok(self.rows.get(ctx, key)?.filter(|(row, _)| self.condition.holds(key, row)))
+    }
+
+    fn get_as_of(&mut self, ctx: &mut Context, key: &K, as_of_ms: i64) -> Result<Option<(V, i64)>, ProcessError> {
+        Ok(self.rows.get_as_of(ctx, key, as_of_ms)?.filter(|(row, _)| self.condition.holds(key, row)))
     }
 }
 

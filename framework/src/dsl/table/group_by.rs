@@ -84,8 +84,13 @@ where
     F: Fn(&K, &V) -> Result<(L, W), E>,
 {
     fn push(&mut self, ctx: &mut Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
-        let Record { key, value: Change { new, old }, timestamp_ms, headers } = record;
-        let value = Change { old: self.group(&key, old)?, new: self.group(&key, new)? };
+        let Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers } = record;
+        // What was true before a later version was counted is not true of the group now.
+        if !is_latest {
+            return Ok(());
+        }
+        let old = self.group(&key, old)?;
+        let value = Change::latest(self.group(&key, new)?, old);
         if value.old.is_none() && value.new.is_none() {
             return Ok(());
         }

@@ -12,6 +12,10 @@ use crate::{
 pub(in crate::dsl) trait Lookup<K, V> {
     /// The row of a key and its timestamp in ms.
     fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError>;
+
+    /// The row that a key had at some time, in ms, and its timestamp, where the table has versions or is made of one that has, row by
+    /// row; else the row as it is now.
+    fn get_as_of(&mut self, ctx: &mut Context, key: &K, as_of_ms: i64) -> Result<Option<(V, i64)>, ProcessError>;
 }
 
 /// Makes the access to the rows of a table for a task.
@@ -51,6 +55,11 @@ impl<K: Data, V: Data, R: Lookup<K, V>> Lookup<K, V> for PassedOnRows<K, V, R> {
             None => self.rows.get(ctx, key),
         }
     }
+
+    /// Updates of tables that keep versions do not wait.
+    fn get_as_of(&mut self, ctx: &mut Context, key: &K, _: i64) -> Result<Option<(V, i64)>, ProcessError> {
+        self.get(ctx, key)
+    }
 }
 
 // === impl TimedRows ===
@@ -59,6 +68,10 @@ impl<K: Data, V: Data> Lookup<Windowed<K>, V> for TimedRows<K, V> {
     fn get(&mut self, ctx: &mut Context, key: &Windowed<K>) -> Result<Option<(V, i64)>, ProcessError> {
         self.0.entry(&key.key)?.read(ctx, key.start_ms, key.end_ms)
     }
+
+    fn get_as_of(&mut self, ctx: &mut Context, key: &Windowed<K>, _: i64) -> Result<Option<(V, i64)>, ProcessError> {
+        self.get(ctx, key)
+    }
 }
 
 // === impl StoredRows ===
@@ -66,5 +79,9 @@ impl<K: Data, V: Data> Lookup<Windowed<K>, V> for TimedRows<K, V> {
 impl<K: Data, V: Data> Lookup<K, V> for StoredRows<K, V> {
     fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(V, i64)>, ProcessError> {
         self.0.get(ctx, key)
+    }
+
+    fn get_as_of(&mut self, ctx: &mut Context, key: &K, as_of_ms: i64) -> Result<Option<(V, i64)>, ProcessError> {
+        self.0.get_as_of(ctx, key, as_of_ms)
     }
 }

@@ -90,10 +90,13 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V) -> Option<W>> Node<K, Change<V>> f
             Some(row) => row.read(ctx)?.map(|(old, _)| old),
             None => mapped(&*self.mapper, &key, change.old.as_ref()),
         };
+        let mut is_latest = change.is_latest;
         if let Some(row) = &mut row {
-            row.write(ctx, new.as_ref(), timestamp_ms)?;
+            let written = row.write(ctx, new.as_ref(), timestamp_ms)?;
+            let Some(latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
+            is_latest = latest;
         }
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
+        self.children.forward(ctx, Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers })
     }
 }
 
@@ -102,6 +105,11 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V) -> Option<W>> Node<K, Change<V>> f
 impl<K: Data, V: Data, W: Data, F: Fn(&K, &V) -> Option<W>> Lookup<K, W> for MappedRows<K, V, F> {
     fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(W, i64)>, ProcessError> {
         let Some((value, timestamp_ms)) = self.rows.get(ctx, key)? else { return Ok(None) };
+        Ok(mapped(&*self.mapper, key, Some(&value)).map(|mapped| (mapped, timestamp_ms)))
+    }
+
+    fn get_as_of(&mut self, ctx: &mut Context, key: &K, as_of_ms: i64) -> Result<Option<(W, i64)>, ProcessError> {
+        let Some((value, timestamp_ms)) = self.rows.get_as_of(ctx, key, as_of_ms)? else { return Ok(None) };
         Ok(mapped(&*self.mapper, key, Some(&value)).map(|mapped| (mapped, timestamp_ms)))
     }
 }

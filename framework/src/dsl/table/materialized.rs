@@ -10,7 +10,7 @@ use crate::{serde::Data, topology::TopologyError};
 
 /// A table with a name, whose rows are kept in a store of this name. It is used like the [`Table`] that it is.
 #[derive(Debug, Clone)]
-pub struct Materialized<'t, K, V>(Table<'t, K, V>);
+pub struct Materialized<'t, K, V>(pub(super) Table<'t, K, V>);
 
 impl<'t, K: Data, V: Data> Table<'t, K, V> {
     /// Keeps the rows in a store of this name. Its changelog is `<application id>-<name>-changelog`.

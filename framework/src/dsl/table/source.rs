@@ -91,19 +91,21 @@ impl<K: Data, V: Data> Source for TableSource<K, V> {
             return Ok(());
         }
         let timestamp_ms = record.timestamp_ms;
-        let old = match &mut self.store {
+        let (old, is_latest) = match &mut self.store {
             Some(store) => {
                 let mut row = store.entry(&key)?;
                 let old = if self.sends_old { row.read(ctx)?.map(|(old, _)| old) } else { None };
-                // The order of the log decides: an update with an older timestamp than the row's is applied too.
-                match &new {
-                    Some(_) if self.keeps_bytes => row.write_bytes(ctx, record.value, timestamp_ms),
+                // The order of the log decides, unless the store keeps versions: an update with an older timestamp than the row's
+                // is applied too.
+                let written = match &new {
+                    Some(_) if self.keeps_bytes => row.write_bytes(ctx, record.value, timestamp_ms)?,
                     new => row.write(ctx, new.as_ref(), timestamp_ms)?,
-                }
-                old
+                };
+                let Some(is_latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
+                (old, is_latest)
             }
-            None => None,
+            None => (None, true),
         };
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
+        self.children.forward(ctx, Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers })
     }
 }

@@ -142,17 +142,20 @@ where
     fn push(&mut self, ctx: &mut Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
         let Record { key, value: change, timestamp_ms, headers } = record;
         let new = self.transformer.transform(ctx, &key, change.new.as_ref(), timestamp_ms)?;
+        let mut is_latest = change.is_latest;
         let old = match &mut self.store {
             Some(store) => {
                 let mut row = store.entry(&key)?;
                 let old = if self.sends_old { row.read(ctx)?.map(|(old, _)| old) } else { None };
-                row.write(ctx, new.as_ref(), timestamp_ms)?;
+                let written = row.write(ctx, new.as_ref(), timestamp_ms)?;
+                let Some(latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
+                is_latest = latest;
                 old
             }
             None if self.sends_old => self.transformer.transform(ctx, &key, change.old.as_ref(), timestamp_ms)?,
             None => None,
         };
-        self.children.forward(ctx, Record { key, value: Change { new, old }, timestamp_ms, headers })
+        self.children.forward(ctx, Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers })
     }
 }
 
@@ -164,6 +167,30 @@ where
 {
     fn get(&mut self, ctx: &mut Context, key: &K) -> Result<Option<(T::Value, i64)>, ProcessError> {
         let row = self.rows.get(ctx, key)?;
+        self.transformed(ctx, key, row)
+    }
+
+    fn get_as_of(
+        &mut self,
+        ctx: &mut Context,
+        key: &K,
+        as_of_ms: i64,
+    ) -> Result<Option<(T::Value, i64)>, ProcessError> {
+        let row = self.rows.get_as_of(ctx, key, as_of_ms)?;
+        self.transformed(ctx, key, row)
+    }
+}
+
+impl<K: Data, V: Data, T: ValueTransformer<K, V>> TransformedRows<K, V, T>
+where
+    T::Value: Data,
+{
+    fn transformed(
+        &mut self,
+        ctx: &mut Context,
+        key: &K,
+        row: Option<(V, i64)>,
+    ) -> Result<Option<(T::Value, i64)>, ProcessError> {
         let (value, timestamp_ms) = row.map_or((None, Context::NO_STREAM_TIME), |(value, at)| (Some(value), at));
         // As in Kafka Streams, a row that is not there is transformed too.
         let transformed = self.transformer.transform(ctx, key, value.as_ref(), timestamp_ms)?;

@@ -181,7 +181,7 @@ impl<K: Data, A: Data, I, F, M> Aggregate<K, A, I, F, M> {
         // They lie by the bytes of their keys within an interval of time.
         rows.sort_by_key(|(_, (start, end), _)| (*end, *start));
         for (key, bounds, new) in rows {
-            self.forward(ctx, key, bounds, Change { new: Some(new), old: None })?;
+            self.forward(ctx, key, bounds, Change::latest(Some(new), None))?;
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ where
                     // Gone already where it has expired.
                     let _ = self.store.entry(&record.key)?.write(ctx, bounds, None, time)?;
                     if !is_silent {
-                        self.forward(ctx, record.key.clone(), bounds, Change { new: None, old: Some(old) })?;
+                        self.forward(ctx, record.key.clone(), bounds, Change::latest(None, Some(old)))?;
                     }
                 }
             }
@@ -233,7 +233,7 @@ where
                 ctx.drop_record(DropReason::Expired);
             }
             if !is_silent {
-                self.forward(ctx, record.key, (start, end), Change { new, old: before })?;
+                self.forward(ctx, record.key, (start, end), Change::latest(new, before))?;
             }
         }
         self.touched = touched;

@@ -213,12 +213,12 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
         let latest = latest.unwrap_or(record.timestamp_ms).max(record.timestamp_ms);
         let old = if sends_old { before.clone() } else { None };
         let new = (self.fold.add)(&record.key, &record.value, before).filter(|new| !is_null(new));
-        self.put(ctx, record, start, Change { new, old }, latest)
+        self.put(ctx, record, start, Change::latest(new, old), latest)
     }
 
     /// Makes the right window of the record, which has what is in `row` behind the record.
     fn copy_to_right<V>(&mut self, ctx: &mut Context, record: &Record<K, V>, row: &Row<A>) -> Result<(), ProcessError> {
-        let change = Change { new: Some(row.value.clone()), old: None };
+        let change = Change::latest(Some(row.value.clone()), None);
         self.put(ctx, record, record.timestamp_ms + 1, change, row.latest)
     }
 
@@ -263,7 +263,7 @@ impl<K: Data, A: Data, I: Fn() -> Option<A>, F> Aggregate<K, A, I, F> {
         rows.sort_by_key(|row| row.1);
         for (key, start_ms, new, timestamp_ms) in rows {
             let key = Windowed { key, start_ms, end_ms: start_ms + difference };
-            let value = Change { new: Some(new), old: None };
+            let value = Change::latest(Some(new), None);
             self.children.forward(ctx, Record { key, value, timestamp_ms, headers: record.headers.clone() })?;
         }
         Ok(())

@@ -133,7 +133,7 @@ impl<K: Data, A: Data, W: Aligned, I: Fn() -> Option<A>, F> Aggregate<K, A, W, I
         if !rows.write(ctx, (start, start), new.as_ref(), timestamp_ms)? {
             ctx.drop_record(DropReason::Expired);
         }
-        Ok(Some((Change { new, old }, timestamp_ms)))
+        Ok(Some((Change::latest(new, old), timestamp_ms)))
     }
 
     /// Windows that end at this time or before take no more records.
@@ -162,7 +162,7 @@ impl<K: Data, A: Data, W: Aligned, I: Fn() -> Option<A>, F> Aggregate<K, A, W, I
             }
             for (key, start_ms, new, timestamp_ms) in page {
                 let key = Windowed { key, start_ms, end_ms: self.windows.end(start_ms) };
-                let value = Change { new: Some(new), old: None };
+                let value = Change::latest(Some(new), None);
                 self.children.forward(ctx, Record { key, value, timestamp_ms, headers: record.headers.clone() })?;
             }
         }

@@ -27,7 +27,7 @@ use crate::{
         router, serve,
     },
     serde::Format,
-    state::{CommitPoint, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskStores, TaskView},
+    state::{CommitPoint, Retention, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskStores, TaskView},
 };
 
 pub(super) const APPLICATION: &str = "flights";
@@ -260,7 +260,7 @@ fn catalogue() -> Catalogue {
     let store = |index, name: &str, key_format, value_format, spread, queryable| StoreEntry {
         spec: StoreSpec {
             name: name.into(),
-            kind: StoreKind::TimestampedKeyValue,
+            kind: kind_of(name),
             changelog: None,
             key_format,
             value_format,
@@ -274,18 +274,31 @@ fn catalogue() -> Catalogue {
         store(0, "delays", Format::String, Format::Json, partitioned, true),
         store(1, "by-number", Format::I64, Format::Json, partitioned, true),
         store(2, "private", Format::String, Format::Json, partitioned, false),
+        store(3, VERSIONS, Format::String, Format::Json, partitioned, true),
         store(0, "airlines", Format::String, Format::Json, Spread::Global, true),
     ])
 }
 
-/// The stores of a task with these rows committed, all of time 1000.
+/// The store that keeps versions.
+const VERSIONS: &str = "versions";
+
+fn kind_of(store: &str) -> StoreKind {
+    if store == VERSIONS { StoreKind::Versioned(Retention::new(60_000)) } else { StoreKind::TimestampedKeyValue }
+}
+
+/// The stores of a task with these rows committed, all of time 1000; versions 1 ms after the other.
 pub(super) fn stores(rows: &[Row<'_>]) -> TaskStores {
-    let specs: Vec<StoreSpec> = ["delays", "by-number", "private"]
+    let specs: Vec<StoreSpec> = ["delays", "by-number", "private", VERSIONS]
         .map(|name| catalogue_spec(name, if name == "by-number" { Format::I64 } else { Format::String }))
         .into();
     let mut stores = TaskStores::open(&StateSettings::default(), TASK_OF_UA, specs.into()).expect("memory is there");
-    for (store, key, value) in rows {
-        stores.write(StoreId::new(*store), key, Some(value.as_bytes()), 1000);
+    for (at_ms, (store, key, value)) in (1000..).zip(rows) {
+        let (store, value) = (StoreId::new(*store), Some(value.as_bytes()));
+        if store == StoreId::new(3) {
+            let _ = stores.write_version(store, key, value, at_ms).expect("memory does not fail");
+        } else {
+            stores.write(store, key, value, 1000);
+        }
     }
     let positions = [("flights", 0, 7), ("flights", 1, 12), ("planes", 1, 3)]
         .map(|(topic, partition, next_offset)| (TopicPartition::new(topic, partition), next_offset));
@@ -299,7 +312,7 @@ pub(super) fn stores(rows: &[Row<'_>]) -> TaskStores {
 fn catalogue_spec(name: &str, key_format: Format) -> StoreSpec {
     StoreSpec {
         name: name.into(),
-        kind: StoreKind::TimestampedKeyValue,
+        kind: kind_of(name),
         changelog: None,
         key_format,
         value_format: Format::Json,

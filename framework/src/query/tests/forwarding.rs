@@ -53,7 +53,14 @@ fn metric(answer: &Answer, line: &str) -> bool {
 
 #[tokio::test]
 async fn any_instance_answers_any_key() {
-    let rows: &[Row<'_>] = &[(0, b"UA", "1"), (0, b"", "2"), (0, b"..", "3"), (0, "a/b ü+%&".as_bytes(), "4")];
+    let rows: &[Row<'_>] = &[
+        (0, b"UA", "1"),
+        (0, b"", "2"),
+        (0, b"..", "3"),
+        (0, "a/b ü+%&".as_bytes(), "4"),
+        (3, b"UA", "5"),
+        (3, b"UA", "6"),
+    ];
     let (a, b) = (Fake::new("a"), Fake::new("b"));
     b.has_everywhere(rows);
     let b_url = b.start(QueryOptions::default()).await;
@@ -66,6 +73,7 @@ async fn any_instance_answers_any_key() {
         ("/stores/delays/keys/", 2),
         ("/stores/delays/keys?key=..", 3),
         ("/stores/delays/keys/a%2Fb%20%C3%BC+%25&", 4),
+        ("/stores/versions/keys/UA?as_of=1004", 5),
     ] {
         let (here, there) = (get(&format!("{b_url}{path}")).await, get(&format!("{a_url}{path}")).await);
         assert_eq!(there.json()["value"], value, "{path}: {}", there.text());

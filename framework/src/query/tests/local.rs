@@ -46,6 +46,27 @@ async fn keys_are_written_in_the_format_of_the_store() {
 }
 
 #[tokio::test]
+async fn a_store_that_keeps_versions_is_asked_as_of_a_time() {
+    let fake = with_rows(&[(3, b"UA", "1"), (3, b"UA", "2"), (0, b"UA", "3")]);
+    let versions = ["", "?as_of=1001", "?as_of=1000"].map(|as_of| format!("/stores/versions/keys/UA{as_of}"));
+    for (path, value, timestamp) in [(&versions[0], 2, 1001), (&versions[1], 2, 1001), (&versions[2], 1, 1000)] {
+        let body = fake.get(path).await.json();
+        assert_eq!((&body["value"], &body["timestamp"]), (&json!(value), &json!(timestamp)), "{path}: {body}");
+        assert_eq!(body["position"]["planes"]["1"], 3);
+    }
+    let by_parameter = fake.get("/stores/versions/keys?key=UA&as_of=1000").await.json();
+    assert_eq!(by_parameter["value"], 1);
+    for (path, code) in [
+        ("/stores/versions/keys/UA?as_of=999", "NotFound"),
+        ("/stores/versions/keys/UA?as_of=soon", "InvalidRequest"),
+        ("/stores/versions/keys/UA?as_of=1&as_of=2", "InvalidRequest"),
+        ("/stores/delays/keys/UA?as_of=1000", "InvalidRequest"),
+    ] {
+        assert_eq!(fake.get(path).await.problem(), code, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_global_table_is_answered_by_every_instance() {
     let fake = Fake::new("a");
     assert_eq!(fake.get("/stores/airlines/keys/UA").await.problem(), "StoreRestoring");

@@ -12,9 +12,9 @@ use crate::{query::RestoreStatus, state::TaskId};
 async fn stores_are_listed_with_their_owners() {
     let fake = Fake::new("a");
     fake.sees(&[(TASK_OF_UA, "b", "http://b")]);
-    let partitioned = |name: &str, key_format: &str| {
+    let partitioned = |name: &str, kind: &str, key_format: &str| {
         json!({
-            "name": name, "kind": "timestamped-key-value", "key_format": key_format, "value_format": "json",
+            "name": name, "kind": kind, "key_format": key_format, "value_format": "json",
             "global": false, "sub_topology": 0, "partitions": 3,
             "owners": [
                 {"partition": 0, "instance": null, "url": null},
@@ -27,7 +27,12 @@ async fn stores_are_listed_with_their_owners() {
         "name": "airlines", "kind": "timestamped-key-value", "key_format": "string", "value_format": "json",
         "global": true, "sub_topology": null, "partitions": null, "owners": [],
     });
-    let stores = json!([airlines, partitioned("by-number", "i64"), partitioned("delays", "string")]);
+    let stores = json!([
+        airlines,
+        partitioned("by-number", "timestamped-key-value", "i64"),
+        partitioned("delays", "timestamped-key-value", "string"),
+        partitioned("versions", "versioned", "string"),
+    ]);
     assert_eq!(fake.get("/stores").await.json(), json!({ "stores": stores }));
 
     fake.facts().stores = None;

@@ -7,7 +7,7 @@ use crate::{
     config::Timestamps,
     log::{Headers, RecordRef, TopicPartition},
     processor::{Context, Globals, Handlers, Known, Output, PunctuationKind, Tolerance, Verdict},
-    state::{CommitPoint, Dirty, StateError, StateSettings, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, Dirty, StateError, StateSettings, StoreId, StoreKind, TaskId, TaskStores, TaskView},
     topology::{JudgedUpdate, Processed, Processors, Resolved, SubTopology},
 };
 
@@ -180,6 +180,10 @@ impl DriverTask {
         rows(self.ctx.stores(), store)
     }
 
+    pub(super) fn view(&self) -> Arc<TaskView> {
+        self.ctx.stores().view()
+    }
+
     pub(super) fn dropped(&self) -> u64 {
         self.ctx.dropped().total()
     }
@@ -252,9 +256,10 @@ impl TestRecord {
 /// All rows of a store.
 pub(super) fn rows(stores: &TaskStores, store: StoreId) -> Result<Rows, StateError> {
     // Every record is committed before the next call.
-    let rows = match stores.specs()[store.index()].kind.retention() {
-        Some(_) => stores.view().scan_times(store, 0..=i64::MAX, usize::MAX)?,
-        None => stores.view().scan(store, .., usize::MAX, usize::MAX)?.rows,
+    let rows = match stores.specs()[store.index()].kind {
+        StoreKind::Versioned(_) => stores.view().latest_versions(store)?,
+        kind if kind.retention().is_some() => stores.view().scan_times(store, 0..=i64::MAX, usize::MAX)?,
+        _ => stores.view().scan(store, .., usize::MAX, usize::MAX)?.rows,
     };
     Ok(rows.into_iter().map(|row| (row.key, row.value, row.timestamp_ms)).collect())
 }

@@ -112,7 +112,8 @@ impl Graph {
     pub(in crate::topology) fn coalesces(&self, id: NodeId, all: bool) -> bool {
         self.node(id).table.as_ref().is_some_and(|table| {
             let by_default = matches!(table.kind, TableKind::Source | TableKind::Aggregate) && table.store.is_some();
-            table.coalesced || (all && by_default)
+            // Each version counts.
+            table.coalesced || (all && by_default && !self.keeps_versions(id))
         })
     }
 

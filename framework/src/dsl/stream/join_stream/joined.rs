@@ -8,7 +8,7 @@ use crate::{
     topology::graph::{NodeId, StoreIndex},
 };
 
-/// The stream of the results of a join with a stream; its stores can be named. It is used like the [`Stream`] that it is.
+/// The stream of the results of a join with a stream, or with a table that records wait for; its stores can be named. It is used like the [`Stream`] that it is.
 #[derive(Debug, Clone)]
 pub struct JoinedStream<'t, K, V> {
     stream: Stream<'t, K, V>,
@@ -20,7 +20,7 @@ pub struct JoinedStream<'t, K, V> {
 // === impl JoinedStream ===
 
 impl<'t, K: Data, V: Data> JoinedStream<'t, K, V> {
-    pub(super) fn new(
+    pub(in crate::dsl) fn new(
         stream: Stream<'t, K, V>,
         nodes: Vec<(NodeId, &'static str)>,
         stores: Vec<(StoreIndex, &'static str)>,
@@ -31,7 +31,7 @@ impl<'t, K: Data, V: Data> JoinedStream<'t, K, V> {
     /// Names the join. Its stores are called as those of a `StreamJoined` of that name are in Kafka Streams: `<name>-this-join-store`,
     /// `<name>-other-join-store`, for left joins `<name>-this-join-store`, `<name>-outer-other-join-store`, `<name>-left-shared-join-store`,
     /// for outer joins `<name>-outer-this-join-store`, `<name>-outer-other-join-store`, `<name>-outer-shared-join-store`; repartition
-    /// topics that it needs are `<name>-left` and `<name>-right`.
+    /// topics that it needs are `<name>-left` and `<name>-right`. Records that wait for a table are in `<name>-Buffer`.
     #[must_use]
     pub fn named(self, name: &str) -> Stream<'t, K, V> {
         let mut graph = self.stream.graph().borrow_mut();

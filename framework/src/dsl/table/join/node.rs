@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     dsl::table::{Lookup, Rows},
-    processor::{Change, Children, Context, Node, ProcessError, Record, TimestampedStore},
+    processor::{Change, Children, Context, DropReason, Node, ProcessError, Record, TimestampedStore},
     serde::Data,
     topology::{Factory, Instantiation, graph::NodeId},
 };
@@ -53,7 +53,11 @@ where
     F: Fn(&K, Option<&V>, Option<&T>) -> Option<W>,
 {
     fn push(&mut self, ctx: &mut Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
-        let Record { key, value: Change { new, old }, timestamp_ms, headers } = record;
+        let Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers } = record;
+        if !is_latest {
+            ctx.drop_record(DropReason::OutOfOrder);
+            return Ok(());
+        }
         let other = self.others.get(ctx, &key)?;
         let no_row_before_and_after = self.needs_other || (new.is_none() && old.is_none());
         if other.is_none() && no_row_before_and_after {
@@ -61,10 +65,10 @@ where
         }
         let timestamp_ms = other.as_ref().map_or(timestamp_ms, |(_, other_ms)| timestamp_ms.max(*other_ms));
         let other = other.as_ref().map(|(other, _)| other);
-        let change = Change {
-            new: (self.joiner)(&key, new.as_ref(), other),
-            old: if self.sends_old { (self.joiner)(&key, old.as_ref(), other) } else { None },
-        };
+        let change = Change::latest(
+            (self.joiner)(&key, new.as_ref(), other),
+            if self.sends_old { (self.joiner)(&key, old.as_ref(), other) } else { None },
+        );
         self.children.forward(ctx, Record { key, value: change, timestamp_ms, headers })
     }
 }
@@ -78,9 +82,11 @@ impl<K: Data, W: Data> Joined<K, W> {
 }
 
 impl<K: Data, W: Data> Node<K, Change<W>> for Joined<K, W> {
-    fn push(&mut self, ctx: &mut Context, record: Record<K, Change<W>>) -> Result<(), ProcessError> {
+    fn push(&mut self, ctx: &mut Context, mut record: Record<K, Change<W>>) -> Result<(), ProcessError> {
         if let Some(store) = &mut self.store {
-            store.entry(&record.key)?.write(ctx, record.value.new.as_ref(), record.timestamp_ms)?;
+            let written = store.entry(&record.key)?.write(ctx, record.value.new.as_ref(), record.timestamp_ms)?;
+            let Some(is_latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
+            record.value.is_latest = is_latest;
         }
         self.children.forward(ctx, record)
     }

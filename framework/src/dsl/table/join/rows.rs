@@ -40,4 +40,9 @@ where
         let joined = (self.joiner)(key, left.as_ref().map(|row| &row.0), right.as_ref().map(|row| &row.0));
         Ok(joined.map(|joined| (joined, timestamp_ms)))
     }
+
+    /// A join has no versions of its own, whatever the tables have.
+    fn get_as_of(&mut self, ctx: &mut Context, key: &K, _: i64) -> Result<Option<(W, i64)>, ProcessError> {
+        self.get(ctx, key)
+    }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     dsl::table::Lookup,
-    processor::{Change, Children, Context, Node, ProcessError, Record},
+    processor::{Change, Children, Context, DropReason, Node, ProcessError, Record},
     serde::{Data, Serde},
 };
 
@@ -107,7 +107,11 @@ impl<L: Data, T: Data> Update<L, T> {
 
 impl<L: Data, T: Data> Node<L, Change<T>> for Update<L, T> {
     fn push(&mut self, ctx: &mut Context, record: Record<L, Change<T>>) -> Result<(), ProcessError> {
-        let Record { key: foreign_key, value: Change { new, .. }, timestamp_ms, headers } = record;
+        let Record { key: foreign_key, value: Change { new, is_latest, .. }, timestamp_ms, headers } = record;
+        if !is_latest {
+            ctx.drop_record(DropReason::OutOfOrder);
+            return Ok(());
+        }
         let row = self.values.bytes(new.as_ref())?;
         let Self { subscriptions, children, .. } = self;
         subscriptions.for_each(ctx, &foreign_key, |ctx, subscription| {

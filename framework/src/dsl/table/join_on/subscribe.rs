@@ -53,7 +53,11 @@ where
         use Instruction::{
             DeleteKeyAndPropagate, DeleteKeyNoPropagate, PropagateNullIfNoFkValAvailable, PropagateOnlyIfFkValAvailable,
         };
-        let Record { key, value: Change { new, old }, timestamp_ms, headers } = record;
+        let Record { key, value: Change { new, old, is_latest }, timestamp_ms, headers } = record;
+        if !is_latest {
+            ctx.drop_record(DropReason::OutOfOrder);
+            return Ok(());
+        }
         if new.is_none() && old.is_none() {
             return Ok(());
         }
