@@ -40,6 +40,18 @@ impl Output for Nowhere {
         black_box((key, value, timestamp_ms));
         Ok(())
     }
+
+    fn send_to(
+        &mut self,
+        _: &Arc<str>,
+        _: i32,
+        _: Option<&[u8]>,
+        _: Option<&[u8]>,
+        _: i64,
+        _: &Headers,
+    ) -> Result<(), ProcessError> {
+        Ok(())
+    }
 }
 
 /// The nodes of a task.
