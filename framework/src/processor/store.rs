@@ -147,7 +147,7 @@ impl<V: 'static> StoreEntry<'_, V> {
     }
 
     /// Replaces the row; `None`, and a value that serializes as null, deletes it. A store that keeps versions may have a later one, or
-    /// refuse the write: see [`Written::is_latest_or_drop`].
+    /// refuse the write: see [`Written`].
     ///
     /// # Errors
     ///

@@ -6,7 +6,13 @@ use millpond::testing::TestRecord;
 
 /// The last value of each key of each topic, and its timestamp. Deleted keys are not there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct View(BTreeMap<(Arc<str>, Vec<u8>), (Vec<u8>, i64)>);
+pub(crate) struct View(BTreeMap<Place, Row>);
+
+/// Topic and key.
+type Place = (Arc<str>, Vec<u8>);
+
+/// Value and timestamp.
+type Row = (Vec<u8>, i64);
 
 // === impl View ===
 

@@ -11,6 +11,8 @@ use crate::{
     },
 };
 
+type KeyAndValue = (Vec<u8>, Vec<u8>);
+
 // === impl TaskStores ===
 
 impl TaskStores {
@@ -47,7 +49,7 @@ impl TaskStores {
         from_ms: i64,
         to_ms: i64,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    ) -> Result<Vec<KeyAndValue>, StateError> {
         let mut taken = Vec::new();
         if to_ms < 0 || limit == 0 {
             return Ok(taken);

@@ -307,10 +307,13 @@ fn versions(retention: Retention, settings: &StateSettings) -> TaskStores {
     TaskStores::open(settings, TASK, [spec].into()).expect("new stores")
 }
 
+/// Key, value, time.
+type Update<'u> = (&'u [u8], Option<&'u [u8]>, i64);
+
 #[test]
 fn each_update_is_logged_in_its_order() {
     let mut stores = versions(Retention::new(100), &StateSettings::default());
-    let updates: [(&[u8], Option<&[u8]>, i64); 5] = [
+    let updates: [Update<'_>; 5] = [
         (b"k", Some(b"1"), 50),
         (b"a", Some(b"2"), 200),
         (b"k", None, 150),

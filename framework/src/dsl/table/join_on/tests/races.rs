@@ -161,8 +161,11 @@ fn self_joins(topology: &TopologyBuilder) {
     let _kept = left(&table, &table).materialized("left");
 }
 
+/// Of the left table or not, key, value, time.
+type Update = (bool, char, Option<String>, i64);
+
 /// Updates, each followed by some steps.
-fn history() -> impl Strategy<Value = Vec<((bool, char, Option<String>, i64), Vec<Index>)>> {
+fn history() -> impl Strategy<Value = Vec<(Update, Vec<Index>)>> {
     prop::collection::vec((update(), prop::collection::vec(any::<Index>(), 0..4)), 1..14)
 }
 
