@@ -142,6 +142,11 @@ impl<V: 'static> StoreEntry<'_, V> {
         row.map_err(|source| failed(self.name, source))
     }
 
+    /// Whether the store keeps versions.
+    pub(crate) fn keeps_versions(&self) -> bool {
+        self.keeps_versions
+    }
+
     fn value(&self, row: Option<Row<'_>>) -> Result<Option<(V, i64)>, SerdeError> {
         row.map(|row| Ok((self.serde.deserialize(Some(row.value))?, row.timestamp_ms))).transpose()
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key on disk           row
-//! time, key, number     the record that waits: as it is logged, under the same key
+//! 0, time, key, number  the record that waits: as it is logged, under the same key
 //! nine times ff         the last number (4 bytes), and the latest time (8 bytes)
 //! ```
 //! Numbers tell records of one time and key apart, and give them their order. Times are not negative: those of records never are.
@@ -17,6 +17,8 @@ pub(super) struct Seen {
     pub(super) time_ms: i64,
 }
 
+/// In front of keys that begin with a time, as in Kafka Streams.
+const BY_TIME: u8 = 0;
 const TIME_BYTES: usize = size_of::<i64>();
 const NUMBER_BYTES: usize = size_of::<u32>();
 /// Numbers are positive, when they are signed.
@@ -46,17 +48,23 @@ impl Seen {
     }
 }
 
+/// Writes what the keys of all records of a time begin with.
+pub(super) fn put_time(out: &mut Vec<u8>, time_ms: i64) {
+    out.clear();
+    out.push(BY_TIME);
+    out.extend_from_slice(&time_ms.to_be_bytes());
+}
+
 /// Writes the key of a record.
 pub(super) fn put_key(out: &mut Vec<u8>, time_ms: i64, key: &[u8], number: u32) {
-    out.clear();
-    out.extend_from_slice(&time_ms.to_be_bytes());
+    put_time(out, time_ms);
     out.extend_from_slice(key);
     out.extend_from_slice(&number.to_be_bytes());
 }
 
 /// Time, key and number of a record; `None` when the bytes are too few.
 pub(super) fn parts(stored: &[u8]) -> Option<(i64, &[u8], u32)> {
-    let (time, rest) = stored.split_first_chunk::<TIME_BYTES>()?;
+    let (time, rest) = stored.strip_prefix(&[BY_TIME])?.split_first_chunk::<TIME_BYTES>()?;
     let (key, number) = rest.split_last_chunk::<NUMBER_BYTES>()?;
     Some((i64::from_be_bytes(*time), key, u32::from_be_bytes(*number)))
 }

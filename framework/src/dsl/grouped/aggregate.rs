@@ -117,8 +117,9 @@ where
         let old = sends_old.then(|| before.clone());
         let new = (self.aggregator)(&record.key, &record.value, before).map_err(|error| failed(&self.name, error))?;
         let new = new.into().filter(|new| !is_null(new));
-        // A deletion is logged at the time of what deletes.
-        let written = row.write(ctx, new.as_ref(), if new.is_some() { timestamp_ms } else { record.timestamp_ms })?;
+        // A deletion is logged at the time of what deletes; among versions it follows the row's.
+        let at_ms = if new.is_some() || row.keeps_versions() { timestamp_ms } else { record.timestamp_ms };
+        let written = row.write(ctx, new.as_ref(), at_ms)?;
         let Some(is_latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
         self.children.forward(ctx, record.with_value(Change { new, old, is_latest }).at(timestamp_ms))
     }

@@ -78,8 +78,9 @@ where
             }
             None => (Some(value), None, timestamp_ms),
         };
-        // A deletion is logged at the time of what deletes.
-        let written = row.write(ctx, new.as_ref(), if new.is_some() { latest_ms } else { timestamp_ms })?;
+        // A deletion is logged at the time of what deletes; among versions it follows the row's.
+        let at_ms = if new.is_some() || row.keeps_versions() { latest_ms } else { timestamp_ms };
+        let written = row.write(ctx, new.as_ref(), at_ms)?;
         let Some(is_latest) = written.is_latest_or_drop(ctx) else { return Ok(()) };
         let value = Change { new, old, is_latest };
         self.children.forward(ctx, Record { key, value, timestamp_ms: latest_ms, headers })

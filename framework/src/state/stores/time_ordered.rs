@@ -54,10 +54,10 @@ impl TaskStores {
         if to_ms < 0 || limit == 0 {
             return Ok(taken);
         }
-        let (first, behind) = (from_ms.max(0).to_be_bytes(), to_ms.saturating_add(1).to_be_bytes());
-        if first >= behind {
-            return Ok(taken);
-        }
+        let (mut first, mut behind) = (Vec::new(), Vec::new());
+        time_ordered::put_time(&mut first, from_ms.max(0));
+        time_ordered::put_time(&mut behind, to_ms.saturating_add(1));
+        // An empty range has no rows.
         self.scan(store, &first[..]..&behind[..], Direction::Forward, |stored, row| {
             taken.push((stored.to_vec(), row.value.to_vec()));
             if taken.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

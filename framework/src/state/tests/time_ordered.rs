@@ -53,7 +53,7 @@ fn a_restored_buffer_goes_on_where_it_was() {
         }
         assert_eq!(
             log[0],
-            (b"\0\0\0\0\0\0\0\x03k\0\0\0\x01".to_vec(), Some(b"1".to_vec())),
+            (b"\0\0\0\0\0\0\0\0\x03k\0\0\0\x01".to_vec(), Some(b"1".to_vec())),
             "as Kafka Streams logs it"
         );
         assert_eq!(log.iter().filter(|(_, value)| value.is_none()).count(), 1);

@@ -26,6 +26,7 @@ use crate::{
     serde::Serdes,
     state::{MemoryBudget, StateDir, StateSettings},
     testing::{TestTopic, TopologyTestDriver},
+    topology::InternalTopic,
 };
 
 type Text = Option<String>;
@@ -280,6 +281,33 @@ fn records_of_the_same_time_are_joined_without_any_difference() {
         driver.pipe(&topic, &Some("a".to_owned()), &Some("1".to_owned()), at).expect("processed");
     }
     assert_eq!(driver.outputs().len(), 1);
+}
+
+#[test]
+fn changelogs_have_the_settings_that_kafka_streams_gives_them() {
+    let topology = Topology::builder("test");
+    let shape = Shape { left_is_outer: true, right_is_outer: true, before_ms: 50, after_ms: 50, grace_ms: 30 };
+    write(&topology, shape);
+    let resolved = topology.build().expect("a correct topology").resolve("app");
+    let counts = ["left", "right", "out"].map(|topic| (topic.to_owned(), 1)).into();
+    let partitions = resolved.partitions(&counts).expect("one partition each");
+    let settings = |additional_ms| {
+        let topics = partitions.internal_topics().iter();
+        let of_topic = |topic: &InternalTopic| {
+            let config = topic.config_with_additional_retention(additional_ms);
+            let value = |setting: &str| config.get(setting).cloned();
+            (value("cleanup.policy"), value("retention.ms"))
+        };
+        topics.map(of_topic).collect::<Vec<_>>()
+    };
+    let of = |policy: &str, retention: Option<&str>| (Some(policy.to_owned()), retention.map(str::to_owned));
+    let (kept, unmatched) = (of("delete", Some("130")), of("compact", None));
+    assert_eq!(settings(0), [kept.clone(), kept, unmatched.clone()]);
+    let kept = of("delete", Some("1130"));
+    assert_eq!(settings(1000), [kept.clone(), kept, unmatched]);
+    let kept = &partitions.internal_topics()[0];
+    assert!(kept.refuses("retention.ms", "129").is_some(), "the store keeps for 130 ms");
+    assert!(kept.refuses("retention.ms", "131").is_none());
 }
 
 #[test]
