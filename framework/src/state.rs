@@ -18,7 +18,9 @@
 //! 3. Data, changelog offsets and positions are written together. RocksDB runs without a write-ahead log (the changelog
 //!    is the log) and flushes all families at once, so after a crash it holds an older commit, never half of one.
 //! 4. State is never wiped: what is behind is caught up from the changelog, starting at the stored offset.
-//! 5. A view may outlive its task: closing waits for running reads, later ones answer [`StateError::Closed`].
+//! 5. A restore brings rows to disk table by table, and the offset behind each: until a task runs, rows may be newer than the
+//!    changelog offset. They are restored from there again after a crash, which ends with the same rows.
+//! 6. A view may outlive its task: closing waits for running reads, later ones answer [`StateError::Closed`].
 
 mod backend;
 mod buffer;
@@ -33,6 +35,7 @@ mod overlay;
 mod point;
 mod range;
 mod rocks;
+mod run;
 mod settings;
 mod spec;
 mod stores;

@@ -174,7 +174,7 @@ fn start(c: &mut Criterion) {
     };
     let restore = |stores: &mut TaskStores| {
         for (part, records) in (1..).zip(&changelog) {
-            stores.restore(STORE, records, part * 1000).expect("a writable store");
+            stores.gather(STORE, records, part * 1000).expect("a writable store");
         }
     };
     group.bench_function("restore_100k", |b| {

@@ -58,6 +58,7 @@ impl Restore {
         watermarks: &mut dyn Reader,
         (now, now_ms): (Duration, i64),
     ) -> Result<Begun, ProcessError> {
+        stores.apply_gathered()?;
         let point = stores.committed();
         if let Some(reason) = too_old(point, now_ms) {
             return Ok(Begun::Rebuild { reason, is_last_copy: false });
@@ -152,13 +153,13 @@ impl Restore {
         self.pending.contains_key(partition)
     }
 
-    /// Applies records to their store.
+    /// Applies records to their store, or lets them wait there for more.
     pub(crate) fn apply(&mut self, stores: &mut TaskStores, batch: &Batch) -> Result<(), StateError> {
         let Some(changelog) = self.pending.get_mut(batch.source()) else { return Ok(()) };
         let Some(last) = batch.len().checked_sub(1).and_then(|index| batch.get(index)) else { return Ok(()) };
         changelog.next = last.offset + 1;
         self.progress.applied(batch.len(), batch.bytes());
-        stores.restore(changelog.store, batch, changelog.next)
+        stores.gather(changelog.store, batch, changelog.next)
     }
 
     /// The reader has returned everything up to `next_offset`.

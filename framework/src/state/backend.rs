@@ -10,6 +10,7 @@ use super::{
     memory::{Memory, MemorySnapshot, MemoryWrite},
     range::{Direction, KeyRange},
     rocks::{Rocks, RocksRows, RocksSnapshot, RocksWriter},
+    run::Run,
     timed::{Advance, BUCKET_BYTES, NO_STREAM_TIME, Progress},
 };
 
@@ -206,6 +207,11 @@ impl Backend {
             }
         }
         Ok(())
+    }
+
+    /// Makes rows a table of a store that is on disk. They are seen then, and stay whatever crashes; the point is behind them.
+    pub(super) fn add_table(&self, store: StoreId, run: &Run) -> Result<(), StateError> {
+        self.on_disk(store).map_or(Ok(()), |rocks| rocks.add_table(store, run))
     }
 
     /// Whether this store is on disk.

@@ -9,6 +9,7 @@ mod expiry;
 mod offsets;
 mod options;
 mod snapshot;
+mod table;
 
 use std::{
     collections::BTreeMap,
@@ -104,6 +105,7 @@ impl Rocks {
             read_options: ReadOptions::default(),
             write_options: write_options(),
         };
+        rocks.remove_unfinished_table()?;
         let mut stored = rocks.stored_offsets(&rocks.read_options)?;
         let point = rocks.to_point(&mut stored);
         rocks.retired = stored.changelogs;

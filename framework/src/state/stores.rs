@@ -1,5 +1,6 @@
 //! The stores of one task.
 
+mod gathering;
 mod time_ordered;
 mod timed;
 mod timed_keys;
@@ -12,7 +13,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use self::warming::Warming;
+use self::{gathering::Gathering, warming::Warming};
 use super::{
     CommitPoint, Direction, Owner, Row, StateError, StateSettings, StoreId, StoreKind, StoreSpec, TaskId, TaskView,
     backend::{Backend, BackendRows, BackendWriter},
@@ -47,6 +48,7 @@ pub struct TaskStores {
     /// Updates of versioned stores since the last freeze.
     journal: Journal,
     warming: Warming,
+    gathering: Gathering,
     /// One row as the backend keeps it, and a key or the bounds of a range; reused.
     row: Vec<u8>,
     keys: (Vec<u8>, Vec<u8>),
@@ -125,6 +127,7 @@ impl TaskStores {
             committed: backend.point(),
             journal: Journal::default(),
             warming: Warming::default(),
+            gathering: Gathering::default(),
             row: Vec::new(),
             keys: <(Vec<u8>, Vec<u8>)>::default(),
             view,
@@ -321,6 +324,7 @@ impl TaskStores {
     /// # Errors
     /// [`StateError::Database`]; nothing is committed then, and what is not must be discarded.
     pub fn commit(&mut self, point: &CommitPoint) -> Result<(), StateError> {
+        self.apply_gathered()?;
         let mut next = self.committed.clone();
         next.advance(point);
         let rows = self.frozen.take().unwrap_or_else(|| self.backend.rows(0));
@@ -383,6 +387,7 @@ impl TaskStores {
     /// # Errors
     /// [`StateError::Database`]; nothing of the batch is applied then.
     pub fn restore(&mut self, store: StoreId, records: &Batch, next_offset: i64) -> Result<(), StateError> {
+        self.apply_run(store)?;
         let kind = self.specs[store.index()].kind;
         match kind {
             StoreKind::Buffer => return self.restore_as_writes(store, records, next_offset, Self::restore_buffer),
@@ -420,10 +425,7 @@ impl TaskStores {
             put(&mut writer, &mut self.row, kind, store, key, row);
             self.overlay.forget_committed(store, key);
         }
-        if without_key > 0 {
-            let (owner, partition) = (self.owner, records.source());
-            tracing::warn!(%owner, %partition, records = without_key, "records without a key of this store have no row: skipped");
-        }
+        self.warn_without_key(records, without_key);
         let mut next = self.committed.clone();
         match self.owner {
             Owner::Task(_) => next.changelog_offsets.insert(store, next_offset),
@@ -434,6 +436,13 @@ impl TaskStores {
         self.times.commit();
         self.all_since_committed();
         Ok(())
+    }
+
+    fn warn_without_key(&self, records: &Batch, without_key: usize) {
+        if without_key > 0 {
+            let (owner, partition) = (self.owner, records.source());
+            tracing::warn!(%owner, %partition, records = without_key, "records without a key of this store have no row: skipped");
+        }
     }
 
     /// Restores a store whose rows are made of each other.
@@ -493,7 +502,8 @@ impl TaskStores {
     ///
     /// # Errors
     /// [`StateError::Database`] when the flush fails: the state on disk is an earlier commit then.
-    pub fn close(self) -> Result<(), StateError> {
+    pub fn close(mut self) -> Result<(), StateError> {
+        self.apply_gathered()?;
         // Views go on reading meanwhile; they are closed by the drop.
         self.flush()
     }
@@ -525,7 +535,7 @@ fn advance(specs: &[StoreSpec], times: &mut StreamTimes, writer: &mut BackendWri
     removed.collect()
 }
 
-/// Adds a row in the form its kind has on disk. `buffer` is only reused memory.
+/// Adds a row in the form its kind has on disk.
 fn put(
     writer: &mut BackendWriter<'_>,
     buffer: &mut Vec<u8>,
@@ -534,12 +544,16 @@ fn put(
     key: &[u8],
     row: Option<Row<'_>>,
 ) {
-    let bytes = row.map(|row| {
+    writer.write(store, key, put_bytes(buffer, kind, row));
+}
+
+/// A row in the form its kind has on disk. `buffer` is only reused memory.
+fn put_bytes<'a>(buffer: &'a mut Vec<u8>, kind: StoreKind, row: Option<Row<'_>>) -> Option<&'a [u8]> {
+    row.map(|row| {
         buffer.clear();
         formats::put_row(kind, buffer, row);
         buffer.as_slice()
-    });
-    writer.write(store, key, bytes);
+    })
 }
 
 /// Reads rows of one store.

@@ -3,6 +3,7 @@
 mod crash;
 mod duplicates;
 mod every_kind;
+mod gathering;
 mod model;
 mod time_ordered;
 mod timed;

@@ -50,7 +50,7 @@ impl Worker {
         let mut whole = Vec::new();
         for (id, slot) in &mut self.tasks {
             if let Slot::Restoring(restoring) = slot {
-                let restore = &mut restoring.restore;
+                let Restoring { stores, restore } = &mut **restoring;
                 restore.settle(&mut *self.restorer).map_err(Trouble::Clients)?;
                 let task = id.to_string();
                 self.shared
@@ -59,6 +59,7 @@ impl Worker {
                     .with_label_values(&[&task])
                     .set(restore.remaining().cast_signed());
                 if restore.is_done() {
+                    stores.apply_gathered().map_err(|error| Trouble::of(*id, error.into()))?;
                     whole.push(*id);
                 }
             }

@@ -213,6 +213,8 @@ impl Worker {
             let current_ms = Some(self.shared.clock.now_ms());
             stores.commit(&CommitPoint { current_ms, ..CommitPoint::default() })?;
         }
+        // A restore that was given up goes on from here.
+        stores.apply_gathered()?;
         let offsets = stores.committed().changelog_offsets.clone();
         stores.close()?;
         Ok(offsets)

@@ -16,6 +16,13 @@ const DEFAULT_BYTES: usize = 224 << 20;
 /// Below this, RocksDB would flush and evict with every few records.
 const MIN_BYTES: usize = 4 << 20;
 
+/// The part of the memory for rows that may wait to be written together.
+const RUN_PART: usize = 12;
+/// With less, tables would be so small that merging them costs what writing many rows at once saves.
+const MIN_RUN_BYTES: usize = 1 << 20;
+/// With more, a worker's other tasks would wait for long while it sorts and writes, and sorting is beyond its processor's caches.
+const MAX_RUN_BYTES: usize = 8 << 20;
+
 /// The memory of all stores of a process. Six sevenths are for rows at hand, shared evenly by the open tasks. The rest is RocksDB's: one
 /// block cache (blocks, indexes, filters) to which the write buffers are charged. So tasks can come and go without the sum
 /// growing. Clones share the same memory.
@@ -77,6 +84,13 @@ impl MemoryBudget {
     /// Bytes that a task may use for rows at hand.
     pub(in crate::state) fn rows_share(&self) -> usize {
         self.rows_bytes / self.databases.count.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Bytes of rows that a task may gather before they are written together: out of the memory for rows at hand, of which a
+    /// task that is restored has none.
+    pub(in crate::state) fn run_share(&self) -> usize {
+        let share = self.rows_share();
+        (share / RUN_PART).clamp(MIN_RUN_BYTES, MAX_RUN_BYTES).min(share)
     }
 
     /// Bytes in use now: cached blocks and write buffers.

@@ -82,6 +82,13 @@ pub(super) fn store(budget: &MemoryBudget) -> Options {
     options
 }
 
+/// Options of a table that is made of rows of a store at once. It lies beside those of the first levels, and is not compressed either.
+pub(super) fn table_of_run(budget: &MemoryBudget) -> Options {
+    let mut options = store(budget);
+    options.set_bottommost_compression_type(DBCompressionType::None);
+    options
+}
+
 /// Options of the column family of windows or sessions: what is written together expires together, but only tables that are merged are
 /// removed as a whole. Merging is cheap: tables hardly overlap.
 pub(super) fn timed_store(budget: &MemoryBudget) -> Options {

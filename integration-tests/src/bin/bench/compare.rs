@@ -166,7 +166,7 @@ impl Compare {
         let run = |phase: &str, keep: bool| {
             let mut command = Command::new(env::current_exe()?);
             // As in the image of a service.
-            command.env("MALLOC_ARENA_MAX", "2");
+            command.env("MALLOC_ARENA_MAX", "3");
             command.arg("run").args(work.ours).args(["--bootstrap", bootstrap, "--topic", work.topic]);
             command.args(["--mode", mode, "--phase", phase, "--application", &application]);
             command.args(["--label", &format!("{}-{mode}", work.name)]).arg("--state-dir").arg(state);
