@@ -7,9 +7,12 @@
 //! let topic = unique("orders"); // the shared broker is used by other tests too
 //! let bootstrap = broker()?.bootstrap();
 //!
-//! let mut own = Broker::private()?; // for tests that stop it or kill it
-//! own.kill()?;
+//! let mut own = Broker::private()?; // for tests that stop it or change what others rely on
+//! own.stop()?;
 //! own.start()?;
+//! let mut fragile = Broker::private_to_crash()?; // for tests that kill it while transactions are open
+//! fragile.kill()?;
+//! fragile.start()?;
 //! # Ok(()) }
 //! ```
 //!
@@ -53,10 +56,20 @@ pub struct Broker {
 #[derive(Debug)]
 struct Node {
     port: u16,
+    controller: Controller,
     settings: String,
     // Dropped after `drop` has waited for the guard.
     data: TempDir,
     guard: Child,
+}
+
+/// Where a node's controller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Controller {
+    /// In the broker's process.
+    Inside,
+    /// In one of its own, which lives until the node is wiped.
+    Apart,
 }
 
 /// The broker that all tests of this process share: [`Broker::shared`].
@@ -89,7 +102,7 @@ impl Broker {
             .map_err(|error| anyhow!("no Kafka for tests: {error}"))
     }
 
-    /// A broker of one's own, which may be stopped and killed.
+    /// A broker of one's own, which may be stopped.
     ///
     /// # Errors
     /// When it could not be started.
@@ -103,10 +116,22 @@ impl Broker {
     /// When it could not be started.
     pub fn private_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let settings = settings.join(" ");
+        Self::run(Controller::Inside, &settings.join(" "))
+    }
+
+    /// A broker of one's own, which may be killed while transactions are open: its controller is a process of its own. With both in one
+    /// process Kafka 4.3 may leave a transaction open for good that was about to end when it was killed.
+    ///
+    /// # Errors
+    /// When it could not be started.
+    pub fn private_to_crash() -> anyhow::Result<Self> {
+        Self::run(Controller::Apart, "")
+    }
+
+    fn run(controller: Controller, settings: &str) -> anyhow::Result<Self> {
         let mut attempt = 1;
         loop {
-            let node = Node::new(free_port()?, settings.clone())?;
+            let node = Node::new(free_port()?, controller, settings.to_owned())?;
             match node.run("start") {
                 Ok(()) => return Ok(Self { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node) }),
                 Err(_) if attempt < ATTEMPTS => attempt += 1,
@@ -170,26 +195,27 @@ impl Broker {
 
 impl Node {
     /// A node that does not run yet; its guard does.
-    fn new(port: u16, settings: String) -> anyhow::Result<Self> {
+    fn new(port: u16, controller: Controller, settings: String) -> anyhow::Result<Self> {
         let data = TempDir::with_prefix("millpond-kafka-").context("no folder for the broker's data")?;
-        let guard = command("guard", port, &data, &settings)
+        let guard = command("guard", port, controller, &data, &settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .process_group(0) // an interrupt at the terminal ends the tests, not the guard
             .spawn()
             .with_context(|| format!("cannot run {SCRIPT}"))?;
-        Ok(Self { port, settings, data, guard })
+        Ok(Self { port, controller, settings, data, guard })
     }
 
     fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let process = std::fs::read_to_string(self.data.path().join("pid")).context("the broker does not run")?;
+        let process =
+            std::fs::read_to_string(self.data.path().join("broker.pid")).context("the broker does not run")?;
         let status = Command::new("kill").args([&format!("-{name}"), process.trim()]).status()?;
         ensure!(status.success(), "kill -{name} of the broker failed");
         Ok(())
     }
 
     fn run(&self, verb: &str) -> anyhow::Result<()> {
-        let output = command(verb, self.port, &self.data, &self.settings)
+        let output = command(verb, self.port, self.controller, &self.data, &self.settings)
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot run {SCRIPT}"))?;
@@ -207,10 +233,11 @@ impl Drop for Node {
     }
 }
 
-fn command(verb: &str, port: u16, data: &TempDir, settings: &str) -> Command {
+fn command(verb: &str, port: u16, controller: Controller, data: &TempDir, settings: &str) -> Command {
     let mut command = Command::new(crate_folder().join(SCRIPT));
     command.arg(verb).arg(port.to_string());
     command.env("MILLPOND_TEST_KAFKA_DATA", data.path()).env("MILLPOND_TEST_KAFKA_PROPS", settings);
+    command.env("MILLPOND_TEST_KAFKA_CONTROLLER", if controller == Controller::Apart { "apart" } else { "" });
     command
 }
 
@@ -240,9 +267,7 @@ mod tests {
         TcpStream::connect(broker.bootstrap()).is_ok()
     }
 
-    #[test]
-    fn a_private_broker_dies_and_comes_back_and_leaves_nothing_behind() -> anyhow::Result<()> {
-        let mut broker = Broker::private()?;
+    fn stops_dies_comes_back_and_leaves_nothing_behind(mut broker: Broker) -> anyhow::Result<()> {
         let data: PathBuf = broker.node()?.data.path().into();
         assert!(answers(&broker));
         broker.kill()?;
@@ -253,11 +278,28 @@ mod tests {
         assert!(!answers(&broker));
         broker.start()?;
 
-        let address = broker.bootstrap().to_owned();
+        let port = broker.node()?.port;
         drop(broker);
-        assert!(TcpStream::connect(address).is_err());
+        for port in [port, port + 10_000] {
+            assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "{port}");
+        }
         assert!(!data.exists());
         Ok(())
+    }
+
+    #[test]
+    fn a_private_broker_dies_and_comes_back_and_leaves_nothing_behind() -> anyhow::Result<()> {
+        stops_dies_comes_back_and_leaves_nothing_behind(Broker::private()?)
+    }
+
+    #[test]
+    fn so_does_one_with_a_controller_that_survives_it() -> anyhow::Result<()> {
+        let broker = Broker::private_to_crash()?;
+        let controller = broker.node()?.port + 10_000;
+        broker.node()?.run("kill")?;
+        assert!(TcpStream::connect(("127.0.0.1", controller)).is_ok());
+        broker.node()?.run("start")?;
+        stops_dies_comes_back_and_leaves_nothing_behind(broker)
     }
 
     #[test]

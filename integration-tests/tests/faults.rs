@@ -15,7 +15,7 @@ static ONE: Mutex<()> = Mutex::const_new(());
 
 async fn play(instances: usize, faults: Vec<Fault>) -> anyhow::Result<Report> {
     let _one = ONE.lock().await;
-    let (mut broker, folder) = (Broker::private()?, tempfile::tempdir()?);
+    let (mut broker, folder) = (Broker::private_to_crash()?, tempfile::tempdir()?);
     let faults = faults.into_iter().map(|fault| (Duration::from_secs(1), fault)).collect();
     let plan = Plan { seed: 1, guarantee: ExactlyOnce, instances, faults };
     let report = match round(&mut broker, &plan, folder.path()).await {

@@ -206,7 +206,7 @@ fn a_topic_that_does_not_exist_is_named_at_once() -> Result {
 /// Such an error must not look like one to wait for: a second `flush` would find nothing left to wait for, and say `Ok`.
 #[test]
 fn a_record_that_was_given_up_is_not_for_trying_again() -> Result {
-    let mut broker = Broker::private()?;
+    let mut broker = Broker::private_to_crash()?;
     let log = KafkaLog::connect(KafkaOptions {
         bootstrap: broker.bootstrap().into(),
         delivery_timeout: Duration::from_secs(4),
@@ -457,7 +457,7 @@ impl Write for Logged {
 
 #[test]
 fn everything_goes_on_when_the_broker_is_back() -> Result {
-    let mut broker = Broker::private()?;
+    let mut broker = Broker::private_to_crash()?;
     let options = KafkaOptions {
         bootstrap: broker.bootstrap().into(),
         request_timeout: Duration::from_secs(1),

@@ -105,7 +105,7 @@ async fn survives(guarantee: Guarantee) -> anyhow::Result<()> {
 
 async fn play(guarantee: Guarantee, folder: &Path) -> anyhow::Result<()> {
     let _one = ONE.lock().await;
-    let mut broker = Broker::private()?;
+    let mut broker = Broker::private_to_crash()?;
     let log = connect(broker.bootstrap())?;
     let topics = Topics::of(APPLICATION);
     block_in_place(|| topics.create(&*log))?;

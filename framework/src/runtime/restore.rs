@@ -40,7 +40,12 @@ struct Changelog {
     /// written, so what the owner before committed last may lie behind the last stable offset for a while (KAFKA-10167). Reading
     /// goes on, committed records only, until the end is reached; open transactions of the owner before were fenced.
     end: i64,
+    /// Since when the reader gives nothing more though this is not the end: a transaction is open there.
+    held_since: Option<Duration>,
 }
+
+/// How long a restore waits for an open transaction before that is told, and told again.
+const HELD_BACK: Duration = Duration::from_secs(30);
 
 /// For how long a changelog says that a key was deleted: the least `delete.retention.ms` that is taken, less an hour. State that is
 /// older may hold keys whose deletion it would never hear of.
@@ -120,7 +125,7 @@ impl Restore {
         if next < end {
             let from = stored.map_or(ReadFrom::Beginning, ReadFrom::Offset);
             reader.assign(&changelog, from)?;
-            self.pending.insert(changelog, Changelog { store, next, end });
+            self.pending.insert(changelog, Changelog { store, next, end, held_since: None });
         } else if stored.is_none() {
             self.empty.insert(store, next);
         }
@@ -157,17 +162,35 @@ impl Restore {
     pub(crate) fn apply(&mut self, stores: &mut TaskStores, batch: &Batch) -> Result<(), StateError> {
         let Some(changelog) = self.pending.get_mut(batch.source()) else { return Ok(()) };
         let Some(last) = batch.len().checked_sub(1).and_then(|index| batch.get(index)) else { return Ok(()) };
-        changelog.next = last.offset + 1;
+        (changelog.next, changelog.held_since) = (last.offset + 1, None);
         self.progress.applied(batch.len(), batch.bytes());
         stores.gather(changelog.store, batch, changelog.next)
     }
 
     /// The reader has returned everything up to `next_offset`.
-    pub(crate) fn reached_end(&mut self, partition: &TopicPartition, next_offset: i64) {
+    pub(crate) fn reached_end(&mut self, partition: &TopicPartition, next_offset: i64, now: Duration) {
         if let Some(changelog) = self.pending.get_mut(partition) {
-            changelog.next = changelog.next.max(next_offset);
+            if next_offset > changelog.next {
+                (changelog.next, changelog.held_since) = (next_offset, None);
+            }
+            changelog.held_since.get_or_insert(now);
         }
         self.progress.set_remaining(self.remaining());
+    }
+
+    /// Why the restore does not go on, if that is so for long: once in a while, to be told.
+    pub(crate) fn held_back(&mut self, now: Duration) -> Option<String> {
+        let is_due = |since: Duration| now.saturating_sub(since) >= HELD_BACK;
+        let mut pending = self.pending.iter_mut();
+        let (changelog, log) = pending.find(|(_, log)| log.next < log.end && log.held_since.is_some_and(is_due))?;
+        log.held_since = Some(now);
+        let (TopicPartition { topic, partition }, Changelog { next, end, .. }) = (changelog, log);
+        Some(format!(
+            "a transaction that is open at offset {next} of {changelog} hides what is behind it up to {end}, for more than {} s now; if its producer \
+             is gone, the brokers have lost its end, and `kafka-transactions.sh abort --topic {topic} --partition {partition} --start-offset {next}` \
+             ends it",
+            HELD_BACK.as_secs()
+        ))
     }
 
     /// Takes the changelogs that are done off the reader.
@@ -210,7 +233,7 @@ fn too_old(point: &CommitPoint, now_ms: i64) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        log::{Append, Headers, Isolation, Log, NewTopic, embedded::EmbeddedLog},
+        log::{Append, Headers, Isolation, Log, NewTopic, ReaderEvent, embedded::EmbeddedLog},
         serde::Format,
         state::{MemoryBudget, StateDir, StateSettings, StoreKind, TaskId},
     };
@@ -230,12 +253,72 @@ mod tests {
         assert_eq!(too_old(&point(5, Some(hours(100))), hours(90)), None, "a clock was set back");
     }
 
+    fn specs(changelog: &Arc<str>) -> Arc<[StoreSpec]> {
+        [StoreSpec {
+            name: "a".into(),
+            kind: StoreKind::TimestampedKeyValue,
+            changelog: Some(Arc::clone(changelog)),
+            key_format: Format::Bytes,
+            value_format: Format::Bytes,
+            queryable: false,
+            persistent: true,
+        }]
+        .into()
+    }
+
+    fn new_topic(name: &str) -> NewTopic {
+        NewTopic { name: name.into(), partitions: 1, replication_factor: None, config: BTreeMap::new() }
+    }
+
+    #[test]
+    fn what_holds_a_restore_back_is_told_once_in_a_while() -> Result<(), Box<dyn std::error::Error>> {
+        let (log, topic): (_, Arc<str>) = (EmbeddedLog::new(), "changelog".into());
+        log.admin()?.create_topics(&[new_topic(&topic)])?;
+        let patience = Duration::from_secs(10);
+        let mut owner = log.transactional_producer("owner", Duration::from_secs(60))?;
+        owner.init(patience)?;
+        owner.begin()?;
+        let headers = &Headers::default();
+        owner.append(Append { topic: &topic, partition: 0, key: Some(b"k"), value: None, timestamp_ms: 1, headers })?;
+        owner.flush(patience)?;
+
+        let specs = specs(&topic);
+        let settings = StateSettings { dir: None, memory: MemoryBudget::new(8 << 20) };
+        let mut stores = TaskStores::open(&settings, TaskId::new(0, 0), Arc::clone(&specs))?;
+        let mut reader = log.reader(Isolation::ReadCommitted)?;
+        let mut watermarks = log.reader(Isolation::ReadUncommitted)?;
+        let begun = Restore::begin(&mut stores, &specs, 0, &mut *reader, &mut *watermarks, (Duration::ZERO, 1))?;
+        let Begun::Restore(mut restore) = begun else { return Err("nothing is stored yet".into()) };
+        let mut step = |second, restore: &mut Restore, reader: &mut dyn Reader| -> Result<_, ProcessError> {
+            let (fetched, now) = (reader.poll(10, Duration::ZERO)?, Duration::from_secs(second));
+            fetched.batches.iter().try_for_each(|batch| restore.apply(&mut stores, batch))?;
+            for event in fetched.events {
+                if let ReaderEvent::EndReached { partition, next_offset } = event {
+                    restore.reached_end(&partition, next_offset, now);
+                }
+            }
+            Ok(restore.held_back(now))
+        };
+        assert_eq!(step(10, &mut restore, &mut *reader)?, None);
+        assert_eq!(step(39, &mut restore, &mut *reader)?, None);
+        let told = step(40, &mut restore, &mut *reader)?.ok_or("nothing is told")?;
+        for part in ["at offset 0 of changelog-0", "up to 1", "abort --topic changelog --partition 0 --start-offset 0"]
+        {
+            assert!(told.contains(part), "{part} is not in: {told}");
+        }
+        assert_eq!(step(69, &mut restore, &mut *reader)?, None);
+        assert!(step(70, &mut restore, &mut *reader)?.is_some());
+        owner.commit(patience)?;
+        assert_eq!(step(100, &mut restore, &mut *reader)?, None);
+        restore.settle(&mut *reader)?;
+        assert!(restore.is_done());
+        Ok(())
+    }
+
     #[test]
     fn half_of_a_restore_is_as_old_as_its_beginning() -> Result<(), Box<dyn std::error::Error>> {
         let (log, topic): (_, Arc<str>) = (EmbeddedLog::new(), "changelog".into());
-        let new =
-            NewTopic { name: topic.to_string(), partitions: 1, replication_factor: None, config: BTreeMap::new() };
-        log.admin()?.create_topics(&[new])?;
+        log.admin()?.create_topics(&[new_topic(&topic)])?;
         let mut producer = log.producer()?;
         let (key, value, headers) = (Some(&b"k"[..]), Some(&b"v"[..]), &Headers::default());
         for timestamp_ms in 1..3 {
@@ -246,16 +329,7 @@ mod tests {
         let state_dir = tempfile::tempdir()?;
         let dir = Some(Arc::new(StateDir::open(state_dir.path(), "app")?));
         let settings = StateSettings { dir, memory: MemoryBudget::new(8 << 20) };
-        let specs: Arc<[_]> = [StoreSpec {
-            name: "a".into(),
-            kind: StoreKind::TimestampedKeyValue,
-            changelog: Some(Arc::clone(&topic)),
-            key_format: Format::Bytes,
-            value_format: Format::Bytes,
-            queryable: false,
-            persistent: true,
-        }]
-        .into();
+        let specs = specs(&topic);
         let hour_ms = 3_600_000;
         let begin = |hour: i64| -> Result<_, Box<dyn std::error::Error>> {
             let mut stores = TaskStores::open(&settings, TaskId::new(0, 0), Arc::clone(&specs))?;

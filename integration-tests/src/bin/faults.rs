@@ -28,7 +28,7 @@ struct Arguments {
 #[tokio::main(flavor = "multi_thread", worker_threads = 4)]
 async fn main() -> anyhow::Result<()> {
     let Arguments { rounds, seed, folder } = Arguments::parse();
-    let mut broker = Broker::private()?;
+    let mut broker = Broker::private_to_crash()?;
     let (mut transfers, mut answers, mut restored, mut faults, mut elapsed) = (0, 0, 0, 0, Duration::ZERO);
     for seed in seed..seed + rounds {
         let plan = Plan::of(seed);

@@ -47,6 +47,7 @@ impl Worker {
         for event in fetched.events {
             self.restore_event(event)?;
         }
+        let now = self.shared.clock.monotonic();
         let mut whole = Vec::new();
         for (id, slot) in &mut self.tasks {
             if let Slot::Restoring(restoring) = slot {
@@ -58,13 +59,15 @@ impl Worker {
                     .restore_remaining
                     .with_label_values(&[&task])
                     .set(restore.remaining().cast_signed());
+                if let Some(reason) = restore.held_back(now) {
+                    tracing::warn!(task = %id, "the restore is held back: {reason}");
+                }
                 if restore.is_done() {
                     stores.apply_gathered().map_err(|error| Trouble::of(*id, error.into()))?;
                     whole.push(*id);
                 }
             }
         }
-        let now = self.shared.clock.monotonic();
         if whole.is_empty() || now < self.next_run {
             return Ok(());
         }
@@ -110,9 +113,10 @@ impl Worker {
     pub(super) fn restore_event(&mut self, event: ReaderEvent) -> Result<(), Trouble> {
         match event {
             ReaderEvent::EndReached { partition, next_offset } => {
+                let now = self.shared.clock.monotonic();
                 for slot in self.tasks.values_mut() {
                     if let Slot::Restoring(restoring) = slot {
-                        restoring.restore.reached_end(&partition, next_offset);
+                        restoring.restore.reached_end(&partition, next_offset, now);
                     }
                 }
                 Ok(())
