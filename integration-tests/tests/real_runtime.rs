@@ -1,7 +1,6 @@
 //! Topologies of the conformance vectors in the real runtime: several partitions, two instances, one of them restarted in the middle. What
-//! is on their changelogs and outputs at the end, by key, is what a single test driver gives for the same records.
-//!
-//! Changelogs are looked at, since a store is what its changelog says: instances restore from it.
+//! is on their changelogs and outputs at the end, by key, and in their stores on disk, is what a single test driver gives for the same
+//! records.
 //!
 //! A driver processes all records in one order. Of several partitions, only the order within each is certain, so these topologies are not
 //! among those that are compared:
@@ -18,6 +17,8 @@
 
 #[path = "real_runtime/bed.rs"]
 mod bed;
+#[path = "real_runtime/rows.rs"]
+mod rows;
 #[path = "real_runtime/view.rs"]
 mod view;
 
@@ -41,7 +42,11 @@ use millpond::{
 };
 use tokio::runtime::Runtime;
 
-use self::{bed::Bed, view::View};
+use self::{
+    bed::Bed,
+    rows::{Rows, of_driver},
+    view::View,
+};
 
 /// They read one topic, or topics whose records do not meet: it does not matter when records arrive.
 const ANY_ARRIVAL: [&str; 32] = [
@@ -131,6 +136,8 @@ struct Run {
     topics: BTreeSet<Arc<str>>,
     /// Of the first third of the records, and of all.
     expected: [View; 2],
+    /// In the stores at the end.
+    rows: Rows,
 }
 
 // === impl Run ===
@@ -162,7 +169,8 @@ impl Run {
         }
         let expected = [after_third, view];
         ensure!(!expected[1].is_empty(), "nothing comes out");
-        Ok(Self { topology, records, topics, expected })
+        let rows = of_driver(&driver, &topology)?;
+        Ok(Self { topology, records, topics, expected, rows })
     }
 
     /// A third of the records for both instances, a third for one of them or for none that runs, the rest for both again.
@@ -195,7 +203,17 @@ impl Run {
         bed.stop(0).await?;
         bed.stop(1).await?;
         // Nothing comes behind it.
-        self.comes_out(&bed, 1).await
+        self.comes_out(&bed, 1).await?;
+        let found = bed.rows()?;
+        let differs = self.rows.iter().find(|(key, row)| found.get(key) != Some(row)).map(|(key, _)| key);
+        let differs = differs.or_else(|| found.keys().find(|key| !self.rows.contains_key(key)));
+        ensure!(
+            differs.is_none(),
+            "the stores differ in {differs:?}: {:?}, not {:?}",
+            differs.and_then(|key| found.get(key)),
+            differs.and_then(|key| self.rows.get(key))
+        );
+        Ok(())
     }
 
     /// Waits for one of the expected views.

@@ -15,12 +15,16 @@ use millpond::{
     log::{
         Append, Isolation, Log, NewTopic, Partitioner, ReadFrom, ReaderEvent, TopicPartition, embedded::EmbeddedLog,
     },
+    state::{MemoryBudget, StateDir, StateSettings, TaskId, TaskStores},
     testing::TestRecord,
 };
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::view::View;
+use super::{
+    rows::{Rows, add_task},
+    view::View,
+};
 
 const PARTITIONS: i32 = 4;
 
@@ -111,6 +115,33 @@ impl Bed {
             Ok(true)
         };
         until("both instances have tasks", PATIENCE, shared).await
+    }
+
+    /// The rows of all stores on disk, as whoever ran their task last has them. No instance runs.
+    pub(crate) fn rows(&self) -> anyhow::Result<Rows> {
+        let mut rows = Rows::new();
+        let resolved = self.topology.resolve(self.topology.name());
+        for part in resolved.sub_topologies.iter().filter(|part| !part.stores.is_empty()) {
+            for partition in 0..PARTITIONS {
+                let task = TaskId::new(part.id, partition);
+                let mut last = None;
+                for home in &self.homes {
+                    let dir = StateDir::open(home.state.path(), self.topology.name())?;
+                    if !dir.task_dir(task).exists() {
+                        continue;
+                    }
+                    let settings = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(8 << 20) };
+                    let stores = TaskStores::open(&settings, task, Arc::clone(&part.stores))?;
+                    let offsets: i64 = stores.committed().changelog_offsets.values().sum();
+                    if last.as_ref().is_none_or(|(most, _)| offsets > *most) {
+                        last = Some((offsets, stores));
+                    }
+                }
+                let (_, stores) = last.with_context(|| format!("nobody has the stores of {task}"))?;
+                add_task(&mut rows, &stores)?;
+            }
+        }
+        Ok(rows)
     }
 
     /// What is on these topics.
