@@ -60,6 +60,8 @@ struct Life {
     /// Tasks whose files were damaged: they are rebuilt.
     damaged: BTreeSet<TaskId>,
     all_damaged: bool,
+    /// Whether tables were damaged in a life before, which may not have read them all: damage is found when it is read.
+    damage_lurks: bool,
     /// Whether the one before ended in a crash.
     after_crash: bool,
     /// Its place in [`Fleet::restored`], if it has one.
@@ -174,7 +176,8 @@ impl Fleet {
     }
 
     fn begin_life(&mut self, number: usize, after_crash: bool) {
-        self.lives[number] = Life { after_crash, ..Life::default() };
+        let Life { all_damaged, damage_lurks, .. } = self.lives[number];
+        self.lives[number] = Life { after_crash, damage_lurks: damage_lurks || all_damaged, ..Life::default() };
     }
 
     /// Tables of this instance were damaged.
@@ -209,8 +212,8 @@ impl Fleet {
                 } else {
                     self.not_started.push(told);
                 }
-                let Life { damaged, all_damaged, .. } = std::mem::take(&mut self.lives[number]);
-                self.lives[number] = Life { damaged, all_damaged, after_crash: true, ..Life::default() };
+                let Life { damaged, all_damaged, damage_lurks, .. } = std::mem::take(&mut self.lives[number]);
+                self.lives[number] = Life { damaged, all_damaged, damage_lurks, after_crash: true, ..Life::default() };
                 self.start(number, None)?;
             }
         }
@@ -244,9 +247,15 @@ impl Fleet {
         if life.all_damaged {
             return Ok(());
         }
+        let log = if life.damage_lurks { self.instances[number].read_log()? } else { String::new() };
+        let is_found = |task: &TaskId| {
+            let says = ["the state is damaged: moved aside".to_owned(), format!(" task={task} ")];
+            log.lines().any(|line| says.iter().all(|part| line.contains(part)))
+        };
         let mut reader = self.log.reader(Isolation::ReadUncommitted)?;
         let mut sum = Restored { instance: name(number), records: 0, most: 0, whole: 0 };
-        for (task, stored) in life.stored.iter().filter(|(task, _)| !life.damaged.contains(task)) {
+        let is_whole = |task: &TaskId| !life.damaged.contains(task) && !is_found(task);
+        for (task, stored) in life.stored.iter().filter(|(task, _)| is_whole(task)) {
             let records = restored.get(task).copied().unwrap_or(0.0) as u64;
             let (mut most, mut whole) = (0, 0);
             for (changelog, offset) in stored {
