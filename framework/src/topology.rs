@@ -68,6 +68,7 @@ impl Topology {
         let names = Names::of(&graph)?;
         check_changelogs(&graph, &names)?;
         graph.check_versions(&names)?;
+        graph.check_opened(&names)?;
         let cuts = cut::sub_topologies(&graph, &names);
         if cuts.is_empty() && graph.globals.is_empty() {
             return Err(TopologyError::Empty { topology: name.to_string() });

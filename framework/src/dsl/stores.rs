@@ -62,8 +62,8 @@ pub struct StoreBuilder<S> {
     store: PhantomData<fn() -> S>,
 }
 
-/// A store that processors can use, made by [`TopologyBuilder::add_store`](super::TopologyBuilder::add_store): `S` is what they get,
-/// for example a [`KeyValueStore`].
+/// A store that processors can use, made by [`TopologyBuilder::add_store`](super::TopologyBuilder::add_store), or the one of a table
+/// ([`Table::store`](super::Table::store)): `S` is what they get, for example a [`KeyValueStore`].
 pub struct Store<S> {
     index: StoreIndex,
     store: PhantomData<fn() -> S>,
@@ -266,7 +266,7 @@ impl<S: ProcessorStore> StoreBuilder<S> {
         if !self.logged {
             store.without_changelog();
         }
-        Store { index: graph.add_store(store), store: PhantomData }
+        Store::new(graph.add_store(store))
     }
 
     /// The definition of a global store of this kind. Its topic is its changelog.
@@ -304,6 +304,10 @@ impl<S> fmt::Debug for StoreBuilder<S> {
 // === impl Store ===
 
 impl<S> Store<S> {
+    pub(super) fn new(index: StoreIndex) -> Self {
+        Self { index, store: PhantomData }
+    }
+
     pub(super) fn index(self) -> StoreIndex {
         self.index
     }

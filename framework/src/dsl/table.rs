@@ -8,6 +8,7 @@ mod lookup;
 mod map_values;
 mod materialized;
 mod source;
+mod store;
 mod suppress;
 mod to_stream;
 mod transform_values;
@@ -78,13 +79,14 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
 }
 
 impl<'t, K: Data, V: Data> Table<'t, Windowed<K>, V> {
-    /// A table of windows or sessions, in a store of such.
+    /// A table of windows or sessions, in a store of such: with the serde of the keys in them, and the size of windows in ms.
     pub(super) fn timed(
         graph: &'t RefCell<Graph>,
         node: NodeId,
         serdes: Serdes<Windowed<K>, V>,
-        key_serde: Arc<dyn Serde<K>>,
+        (key_serde, size_ms): (Arc<dyn Serde<K>>, i64),
     ) -> Self {
+        graph.borrow_mut().set_window_keys(node, Arc::clone(&key_serde), size_ms);
         let rows: Rows<Windowed<K>, V> = Arc::new(move |task| {
             lookup::as_passed_on(task, node, TimedRows(task.timed_store(node, Arc::clone(&key_serde))))
         });

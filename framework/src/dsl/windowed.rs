@@ -84,7 +84,7 @@ impl<'t, K: Data, V: Data, W: Windows> WindowedGrouped<'t, K, V, W> {
         let closes_after_ms = Some(self.windows.closes_after_ms());
         let factory = factory(Arc::clone(&key_serde));
         let node = self.grouped.aggregate_node(operator, &serdes, kind(retention), closes_after_ms, factory);
-        Table::timed(self.grouped.stream().graph(), node, serdes, key_serde)
+        Table::timed(self.grouped.stream().graph(), node, serdes, (key_serde, self.windows.size_ms()))
     }
 
     /// Serdes of rows whose values have the default serde of their type.

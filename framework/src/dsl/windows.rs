@@ -65,6 +65,9 @@ pub trait Shape: Copy + Send + Sync + 'static {
     /// By which intervals of time rows lie together when they are read in the order of time.
     fn time_order_ms(&self) -> i64;
 
+    /// How much later than its start a window ends, in ms; 0 where that is not the same for all.
+    fn size_ms(&self) -> i64;
+
     /// The serde of their keys.
     fn serde<K: Data>(&self, key: Arc<dyn Serde<K>>) -> Arc<dyn Serde<Windowed<K>>>;
 }
@@ -117,6 +120,10 @@ impl Shape for TimeWindows {
         self.advance_ms
     }
 
+    fn size_ms(&self) -> i64 {
+        self.size_ms
+    }
+
     fn serde<K: Data>(&self, key: Arc<dyn Serde<K>>) -> Arc<dyn Serde<Windowed<K>>> {
         Arc::new(TimeWindowed::new(key, self.size_ms))
     }
@@ -148,6 +155,10 @@ impl Shape for UnlimitedWindows {
     }
 
     fn time_order_ms(&self) -> i64 {
+        i64::MAX
+    }
+
+    fn size_ms(&self) -> i64 {
         i64::MAX
     }
 
@@ -192,6 +203,10 @@ impl Shape for SlidingWindows {
         self.difference_ms
     }
 
+    fn size_ms(&self) -> i64 {
+        self.difference_ms
+    }
+
     fn serde<K: Data>(&self, key: Arc<dyn Serde<K>>) -> Arc<dyn Serde<Windowed<K>>> {
         Arc::new(TimeWindowed::new(key, self.difference_ms))
     }
@@ -230,6 +245,10 @@ impl Shape for SessionWindows {
 
     fn time_order_ms(&self) -> i64 {
         self.gap_ms
+    }
+
+    fn size_ms(&self) -> i64 {
+        0
     }
 
     fn serde<K: Data>(&self, key: Arc<dyn Serde<K>>) -> Arc<dyn Serde<Windowed<K>>> {

@@ -219,6 +219,13 @@ impl Headers {
         Self(buffer.freeze())
     }
 
+    /// No headers.
+    #[must_use]
+    pub fn none() -> &'static Self {
+        static NONE: Headers = Headers(Bytes::new());
+        &NONE
+    }
+
     /// Borrows them.
     #[must_use]
     pub fn as_ref(&self) -> HeadersRef<'_> {

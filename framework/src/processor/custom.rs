@@ -89,6 +89,16 @@ pub(crate) trait Punctuated {
     fn punctuate(&mut self, ctx: &mut Context, kind: PunctuationKind, now_ms: i64) -> Result<(), ProcessError>;
 }
 
+// === impl Origin ===
+
+impl Origin {
+    /// That of the record at hand; `None` in a punctuation.
+    pub(super) fn of(ctx: &Context) -> Option<Self> {
+        let (topic, offset) = (ctx.topic(), ctx.offset());
+        (offset >= 0).then(|| Self { topic: Arc::clone(topic), partition: ctx.task().partition, offset })
+    }
+}
+
 // === impl ProcessorContext ===
 
 impl<'a, K: Clone + 'static, V: Clone + 'static> ProcessorContext<'a, K, V> {
@@ -127,26 +137,13 @@ impl<'a, K: Clone + 'static, V: Clone + 'static> ProcessorContext<'a, K, V> {
     /// Schedules a punctuation: by stream time it is first due at 0, with the first record; by the wall clock after one interval
     /// (1 ms at the least).
     pub fn schedule(&mut self, kind: PunctuationKind, interval: Duration) -> PunctuationId {
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-        let first_ms = match kind {
-            PunctuationKind::StreamTime => 0,
-            PunctuationKind::WallClock => self.ctx.wall_clock_ms().saturating_add(interval_ms),
-        };
-        self.schedules.add(kind, first_ms, interval)
+        self.schedules.begin(self.ctx, kind, interval)
     }
 
     /// Schedules a punctuation that keeps the beat of `anchor_ms`: it is due at the first of `anchor_ms`, `anchor_ms` + `interval`,
     /// ... that is not over (KIP-1146).
     pub fn schedule_anchored(&mut self, kind: PunctuationKind, anchor_ms: i64, interval: Duration) -> PunctuationId {
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-        let now_ms = match kind {
-            PunctuationKind::StreamTime => self.ctx.stream_time_ms(),
-            PunctuationKind::WallClock => self.ctx.wall_clock_ms(),
-        };
-        let over = now_ms.saturating_sub(anchor_ms).max(0);
-        let intervals = over / interval_ms + i64::from(over % interval_ms > 0);
-        let first_ms = anchor_ms.saturating_add(intervals.saturating_mul(interval_ms));
-        self.schedules.add(kind, first_ms, interval)
+        self.schedules.begin_anchored(self.ctx, kind, anchor_ms, interval)
     }
 
     /// Ends a punctuation; one that has ended already is none any more.
@@ -163,8 +160,7 @@ impl<'a, K: Clone + 'static, V: Clone + 'static> ProcessorContext<'a, K, V> {
     /// Where the record at hand comes from; `None` in a punctuation.
     #[must_use]
     pub fn origin(&self) -> Option<Origin> {
-        let (topic, offset) = (self.ctx.topic(), self.ctx.offset());
-        (offset >= 0).then(|| Origin { topic: Arc::clone(topic), partition: self.ctx.task().partition, offset })
+        Origin::of(self.ctx)
     }
 
     /// The largest timestamp of the task's records so far, in ms since the epoch; [`Context::NO_STREAM_TIME`] before the first.

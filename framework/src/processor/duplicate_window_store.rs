@@ -81,7 +81,7 @@ impl<V: 'static> WindowValues<V> {
     }
 
     /// Adds a value behind those of its key and window. Gives whether it was taken: it is not when the store has forgotten that time. A value
-    /// that serializes as null is none.
+    /// that serializes as null is none, and only logged.
     pub(crate) fn add(
         &mut self,
         ctx: &mut impl HasStores,
@@ -92,8 +92,10 @@ impl<V: 'static> WindowValues<V> {
     ) -> Result<bool, ProcessError> {
         self.value.clear();
         match self.serde.serialize(value, &mut self.value) {
-            Ok(Presence::Value) => Ok(ctx.stores_mut().add_timed(self.id, key, start_ms, &self.value, timestamp_ms)),
-            Ok(Presence::Null) => Ok(true),
+            Ok(presence) => {
+                let value = (presence == Presence::Value).then_some(self.value.as_slice());
+                Ok(ctx.stores_mut().add_timed(self.id, key, start_ms, value, timestamp_ms))
+            }
             Err(source) => Err(failed(&self.name, source)),
         }
     }
@@ -146,7 +148,7 @@ impl<V> fmt::Debug for WindowValues<V> {
 
 impl<K: 'static, V: 'static> DuplicateWindowStore<K, V> {
     /// Adds a value to those of a key's window, which begins at `start_ms` since the epoch. Gives whether it was taken: it is not when the store
-    /// has forgotten that time.
+    /// has forgotten that time. A value that its serde writes as null adds none; as in Kafka Streams the changelog has a tombstone for it.
     ///
     /// # Errors
     /// When key or value cannot be serialized.

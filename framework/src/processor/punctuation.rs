@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Context;
+
 /// The time that a punctuation goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PunctuationKind {
@@ -33,12 +35,39 @@ struct Schedule {
 // === impl Schedules ===
 
 impl Schedules {
+    /// Schedules a punctuation: by stream time it is first due at 0, with the first record; by the wall clock after one interval.
+    pub(crate) fn begin(&mut self, ctx: &Context, kind: PunctuationKind, interval: Duration) -> PunctuationId {
+        let first_ms = match kind {
+            PunctuationKind::StreamTime => 0,
+            PunctuationKind::WallClock => ctx.wall_clock_ms().saturating_add(in_ms(interval)),
+        };
+        self.add(kind, first_ms, interval)
+    }
+
+    /// Schedules a punctuation that is due at the first of `anchor_ms`, `anchor_ms` + `interval`, ... that is not over.
+    pub(crate) fn begin_anchored(
+        &mut self,
+        ctx: &Context,
+        kind: PunctuationKind,
+        anchor_ms: i64,
+        interval: Duration,
+    ) -> PunctuationId {
+        let interval_ms = in_ms(interval);
+        let now_ms = match kind {
+            PunctuationKind::StreamTime => ctx.stream_time_ms(),
+            PunctuationKind::WallClock => ctx.wall_clock_ms(),
+        };
+        let over = now_ms.saturating_sub(anchor_ms).max(0);
+        let intervals = over / interval_ms + i64::from(over % interval_ms > 0);
+        let first_ms = anchor_ms.saturating_add(intervals.saturating_mul(interval_ms));
+        self.add(kind, first_ms, interval)
+    }
+
     /// Schedules a punctuation, first due at `first_ms`, then every `interval` (1 ms at the least).
     pub(crate) fn add(&mut self, kind: PunctuationKind, first_ms: i64, interval: Duration) -> PunctuationId {
         let id = PunctuationId(self.next_id);
         self.next_id += 1;
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-        self.schedules.push(Schedule { id, kind, due_ms: first_ms, interval_ms });
+        self.schedules.push(Schedule { id, kind, due_ms: first_ms, interval_ms: in_ms(interval) });
         id
     }
 
@@ -63,6 +92,11 @@ impl Schedules {
         schedule.due_ms = schedule.due_ms.saturating_add(schedule.interval_ms.saturating_mul(intervals));
         Some(schedule.id)
     }
+}
+
+/// An interval in ms, 1 at the least.
+fn in_ms(interval: Duration) -> i64 {
+    i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
 #[cfg(test)]

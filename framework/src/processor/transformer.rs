@@ -1,18 +1,30 @@
 //! Transformers of tables: new values for rows, with the help of stores.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::Duration};
 
-use super::{Context, Globals, HasGlobals, StoreContext, store_context::HasStores};
-use crate::state::TaskStores;
+use super::{
+    Context, Globals, HasGlobals, Origin, ProcessorResult, PunctuationId, PunctuationKind, StoreContext,
+    punctuation::Schedules, store_context::HasStores,
+};
+use crate::state::{TaskId, TaskStores};
 
 /// Gives the rows of a table new values: `ValueTransformerWithKey` of Kafka Streams. One lives in each task, and one more wherever rows are
-/// looked up that are not kept.
+/// looked up that are not kept; all of them are called for punctuations.
 ///
 /// How often it is called depends on who asks: for the new value of each change, for the old one too where somebody downstream needs it,
 /// and for each row that is looked up. A table with a store of its own is asked once per change.
 pub trait ValueTransformer<K, V>: 'static {
     /// The new values.
     type Value;
+
+    /// Called once, before the first record: the place to schedule punctuations. Stores are whole.
+    ///
+    /// # Errors
+    /// Whatever makes the task useless: it does not begin.
+    fn init(&mut self, ctx: &mut TransformContext<'_>) -> ProcessorResult {
+        let _ = ctx;
+        Ok(())
+    }
 
     /// The new value of a row; `None` deletes it. Called for rows that are deleted, or are not there, too.
     ///
@@ -24,19 +36,63 @@ pub trait ValueTransformer<K, V>: 'static {
         key: &K,
         value: Option<&V>,
     ) -> Result<Option<Self::Value>, Box<dyn Error + Send + Sync>>;
+
+    /// A punctuation that was scheduled is due: nothing can be passed on, but stores can be tidied. `now_ms` is stream time or wall-clock
+    /// time, by its kind; when several intervals have passed, it is called once.
+    ///
+    /// # Errors
+    /// What stores say.
+    fn punctuate(
+        &mut self,
+        ctx: &mut TransformContext<'_>,
+        punctuation: PunctuationId,
+        now_ms: i64,
+    ) -> ProcessorResult {
+        let _ = (ctx, punctuation, now_ms);
+        Ok(())
+    }
 }
 
-/// What a [`ValueTransformer`] may do: use its stores.
+/// What a [`ValueTransformer`] may do: use its stores, schedule punctuations.
 pub struct TransformContext<'a> {
     ctx: &'a mut Context,
+    schedules: &'a mut Schedules,
     timestamp_ms: i64,
 }
 
 // === impl TransformContext ===
 
 impl<'a> TransformContext<'a> {
-    pub(crate) fn new(ctx: &'a mut Context, timestamp_ms: i64) -> Self {
-        Self { ctx, timestamp_ms }
+    /// `timestamp_ms` is the time of what the transformer is called for.
+    pub(crate) fn new(ctx: &'a mut Context, schedules: &'a mut Schedules, timestamp_ms: i64) -> Self {
+        Self { ctx, schedules, timestamp_ms }
+    }
+
+    /// See [`ProcessorContext::schedule`](super::ProcessorContext::schedule).
+    pub fn schedule(&mut self, kind: PunctuationKind, interval: Duration) -> PunctuationId {
+        self.schedules.begin(self.ctx, kind, interval)
+    }
+
+    /// See [`ProcessorContext::schedule_anchored`](super::ProcessorContext::schedule_anchored).
+    pub fn schedule_anchored(&mut self, kind: PunctuationKind, anchor_ms: i64, interval: Duration) -> PunctuationId {
+        self.schedules.begin_anchored(self.ctx, kind, anchor_ms, interval)
+    }
+
+    /// Ends a punctuation; one that has ended already is none any more.
+    pub fn cancel(&mut self, punctuation: PunctuationId) {
+        self.schedules.cancel(punctuation);
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> TaskId {
+        self.ctx.task()
+    }
+
+    /// Where the record at hand comes from; `None` in a punctuation.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        Origin::of(self.ctx)
     }
 
     /// The largest timestamp of the task's records so far, in ms since the epoch; [`Context::NO_STREAM_TIME`] before the first.

@@ -138,9 +138,7 @@ impl<V: 'static, T: 'static> UnmatchedStore<V, T> {
         is_first: bool,
     ) -> Result<(), ProcessError> {
         put_key(&mut self.key, timestamp_ms, self.side, key);
-        self.value.clear();
-        self.value.push(self.side as u8);
-        match self.own.serialize(value, &mut self.value) {
+        match put_value(&mut self.value, self.side, &*self.own, value) {
             Ok(Presence::Value) => {}
             Ok(Presence::Null) => return Ok(()),
             Err(source) => return Err(failed(&self.name, source)),
@@ -279,6 +277,17 @@ fn put_key(out: &mut Vec<u8>, timestamp_ms: i64, side: JoinSide, key: &[u8]) {
     out.extend_from_slice(key);
 }
 
+fn put_value<V: 'static>(
+    out: &mut Vec<u8>,
+    side: JoinSide,
+    serde: &dyn Serde<V>,
+    value: &V,
+) -> Result<Presence, SerdeError> {
+    out.clear();
+    out.push(side as u8);
+    serde.serialize(value, out)
+}
+
 /// The timestamp and side of an entry.
 fn split(stored: &[u8]) -> Option<(i64, JoinSide)> {
     let (time, rest) = stored.split_first_chunk()?;
@@ -291,18 +300,54 @@ fn failed(store: &Arc<str>, source: SerdeError) -> ProcessError {
 
 #[cfg(test)]
 mod tests {
+    use ::serde::Deserialize;
+
     use super::*;
+    use crate::serde::Utf8;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        /// Of the key or the value.
+        #[serde(alias = "key", alias = "value")]
+        text: String,
+        #[serde(default)]
+        timestamp: i64,
+        side: String,
+        hex: String,
+    }
+
+    fn golden(rows: &str) -> Vec<Golden> {
+        let rows: Vec<Golden> = serde_json::from_str(rows).expect("the golden rows");
+        assert!(rows.len() > 5);
+        rows
+    }
+
+    fn side(name: &str) -> JoinSide {
+        if name == "left" { JoinSide::Left } else { JoinSide::Right }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 
     #[test]
     fn keys_are_what_kafka_streams_writes() {
-        let mut key = Vec::new();
-        put_key(&mut key, 1_700_000_012_345, JoinSide::Left, "ключ".as_bytes());
-        assert_eq!(key, b"\0\0\x01\x8b\xcf\xe5\x98\x39\x01\xd0\xba\xd0\xbb\xd1\x8e\xd1\x87");
-        assert_eq!(split(&key), Some((1_700_000_012_345, JoinSide::Left)));
-        put_key(&mut key, 1, JoinSide::Right, b"");
-        assert_eq!(key, [0, 0, 0, 0, 0, 0, 0, 1, 0]);
-        assert_eq!(split(&key), Some((1, JoinSide::Right)));
-        assert_eq!(split(&key[..8]), None);
+        for row in golden(include_str!("testdata/outer_join_shared_key.json")) {
+            let mut key = Vec::new();
+            put_key(&mut key, row.timestamp, side(&row.side), row.text.as_bytes());
+            assert_eq!(hex(&key), row.hex);
+            assert_eq!(split(&key), Some((row.timestamp, side(&row.side))));
+        }
+        assert_eq!(split(&[0; 8]), None);
         assert_eq!(split(&[0, 0, 0, 0, 0, 0, 0, 1, 2]), None);
+    }
+
+    #[test]
+    fn values_are_what_kafka_streams_writes() {
+        for row in golden(include_str!("testdata/outer_join_shared_value.json")) {
+            let mut value = Vec::new();
+            put_value(&mut value, side(&row.side), &Utf8, &row.text).expect("text");
+            assert_eq!(hex(&value), row.hex);
+        }
     }
 }

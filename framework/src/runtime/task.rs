@@ -8,7 +8,7 @@ use super::{
     queue::{Patience, Queue},
 };
 use crate::{
-    log::{Append, Batch, Headers, TopicPartition},
+    log::{Append, Batch, TopicPartition},
     metrics::Metrics,
     processor::{Context, DropReason, Dropped, Handlers, ProcessError, PunctuationKind},
     state::{CommitPoint, Dirty, StoreId, TaskId},
@@ -240,17 +240,9 @@ impl Task {
         self.frozen.extend(self.queues.iter().map(Queue::position));
         let (specs, partition) = (&self.sub_topology.stores, self.id.partition);
         let mut production = production.borrow_mut();
-        let headers = Headers::default();
-        self.context.stores_mut().freeze(|Dirty { store, key, value, timestamp_ms }| {
+        self.context.stores_mut().freeze(|Dirty { store, key, value, timestamp_ms, headers }| {
             let Some(topic) = &specs[store.index()].changelog else { return Ok(()) };
-            Ok(production.append(Append {
-                topic,
-                partition,
-                key: Some(key),
-                value,
-                timestamp_ms,
-                headers: &headers,
-            })?)
+            Ok(production.append(Append { topic, partition, key: Some(key), value, timestamp_ms, headers })?)
         })
     }
 

@@ -6,18 +6,21 @@
 //! 1, key             the value, and the time it waits by (8 bytes): as it is logged, under the key
 //! 2                  how many wait (8 bytes), and their bytes (8 bytes)
 //! ```
-//! A restore makes the other two out of the second.
+//! A restore makes the other two out of the second. Values are logged with the version of their form, as by Kafka Streams: header `v`.
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{collections::HashMap, ops::ControlFlow, sync::LazyLock};
 
 use super::{Direction, StateError, StoreId, TaskStores};
-use crate::log::Batch;
+use crate::log::{Batch, Headers, HeadersRef};
 
 const BY_TIME: u8 = 0;
 const BY_KEY: u8 = 1;
 const SIZE_KEY: &[u8] = &[2];
 /// Bytes of the time behind a value.
 const TIME_BYTES: usize = 8;
+/// The header that says in which form a value was logged, and the only form there is.
+const VERSION_HEADER: &str = "v";
+const VERSION: &[u8] = &[3];
 
 /// An update that waits: by which time, its key, its value.
 pub type Buffered = (i64, Vec<u8>, Vec<u8>);
@@ -128,6 +131,7 @@ impl TaskStores {
         let mut last: HashMap<&[u8], (Option<&[u8]>, i64)> = HashMap::new();
         for record in records.iter() {
             if let Some(key) = record.key {
+                self.check_version(store, record.headers)?;
                 last.insert(key, (record.value, record.timestamp_ms));
             }
         }
@@ -138,6 +142,17 @@ impl TaskStores {
             }
         }
         Ok(())
+    }
+
+    fn check_version(&self, store: StoreId, headers: HeadersRef<'_>) -> Result<(), StateError> {
+        match headers.iter().find(|(name, _)| *name == VERSION_HEADER) {
+            Some((_, version)) if version != Some(VERSION) => Err(StateError::Format {
+                owner: self.owner(),
+                what: format!("a record of the changelog of store `{}`", self.specs()[store.index()].name),
+                reason: format!("its version is {:?}, this program knows {VERSION:?}", version.unwrap_or_default()),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn remove_buffered(
@@ -164,6 +179,12 @@ impl TaskStores {
 /// The key of a row as it is logged; `None` when it is not.
 pub(super) fn logged(stored: &[u8]) -> Option<&[u8]> {
     stored.strip_prefix(&[BY_KEY])
+}
+
+/// The headers that a row is logged with.
+pub(super) fn logged_headers(value: Option<&[u8]>) -> &'static Headers {
+    static VERSIONED: LazyLock<Headers> = LazyLock::new(|| Headers::new([(VERSION_HEADER, Some(VERSION))]));
+    if value.is_some() { &VERSIONED } else { Headers::none() }
 }
 
 fn by_key(key: &[u8]) -> Vec<u8> {

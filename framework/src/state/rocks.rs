@@ -249,6 +249,12 @@ impl Rocks {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
+    /// Waits until there is nothing to be merged in the background.
+    #[cfg(test)]
+    pub(super) fn settle(&self) {
+        self.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).expect("a writable disk");
+    }
+
     /// How many table files there are.
     #[cfg(test)]
     pub(super) fn tables(&self) -> usize {

@@ -27,7 +27,7 @@ use super::{
     timed::{Layout, StreamTimes},
     versioned::Journal,
 };
-use crate::log::Batch;
+use crate::log::{Batch, Headers};
 
 /// The stores of one task, or of the global tables of an instance. Belongs to one thread; others read through
 /// [`TaskStores::view`].
@@ -69,6 +69,8 @@ pub struct Dirty<'a> {
     pub value: Option<&'a [u8]>,
     /// The timestamp of the changelog record, in ms since the epoch.
     pub timestamp_ms: i64,
+    /// The headers of the changelog record.
+    pub headers: &'a Headers,
 }
 
 // === impl TaskStores ===
@@ -295,7 +297,8 @@ impl TaskStores {
         let (specs, row) = (&self.specs, &mut self.row);
         let result = self.overlay.freeze(|store, key, entry: Entry<'_>| {
             let kind = specs[store.index()].kind;
-            if key >= &removed[store.index()][..] {
+            let is_row = entry.row().is_some() || !matches!(kind, StoreKind::DuplicateWindow(_));
+            if is_row && key >= &removed[store.index()][..] {
                 put(&mut writer, row, kind, store, key, entry.row());
             }
             let key = match kind {
@@ -310,7 +313,9 @@ impl TaskStores {
                 StoreKind::Versioned(_) => None,
             };
             let Some(key) = key else { return Ok(()) };
-            log(Dirty { store, key, value: entry.value(), timestamp_ms: entry.timestamp_ms() })
+            let (value, timestamp_ms) = (entry.value(), entry.timestamp_ms());
+            let headers = if kind == StoreKind::Buffer { buffer::logged_headers(value) } else { Headers::none() };
+            log(Dirty { store, key, value, timestamp_ms, headers })
         });
         let result = result.and_then(|()| self.journal.writes().try_for_each(log));
         self.journal.clear();
@@ -402,8 +407,8 @@ impl TaskStores {
         }
         let layout = Layout::of(kind);
         if let Some(layout) = layout {
-            let keys = records.iter().filter_map(|record| record.key);
-            keys.for_each(|key| self.times.observe_logged(store, layout, key));
+            let keys = records.iter().filter_map(|record| Some((record.key?, record.value.is_some())));
+            keys.for_each(|(key, is_row)| self.times.observe_logged(store, layout, key, is_row));
         }
         let mut rows = self.backend.rows(records.bytes());
         let mut writer = self.backend.writer(&mut rows);

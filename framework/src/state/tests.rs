@@ -99,7 +99,7 @@ fn a_write_is_seen_by_the_task_at_once_and_by_views_after_the_commit() {
         stores.write(A, b"k", Some(b"1"), 10);
         assert_eq!(read(&mut stores, A, b"k"), Some((b"1".to_vec(), 10)));
         let mut dirty = Vec::new();
-        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms }| {
+        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms, .. }| {
             dirty.push((store, key.to_vec(), value.map(<[u8]>::to_vec), timestamp_ms));
             Ok::<_, Infallible>(())
         });

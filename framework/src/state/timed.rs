@@ -126,7 +126,7 @@ impl Layout {
         self.retention
     }
 
-    /// Whether no row is ever looked for by its own key: nobody knows its number.
+    /// Whether no row is ever looked for by its own key: nobody knows its number. Nor is one deleted.
     pub(super) fn has_rows_for_scans_only(self) -> bool {
         self.numbered
     }
@@ -347,9 +347,11 @@ impl StreamTimes {
         live.sequence
     }
 
-    /// A row with this key, as it is logged, is restored.
-    pub(super) fn observe_logged(&mut self, store: StoreId, layout: Layout, logged: &[u8]) {
-        if let Some(time) = layout.time_of(logged) {
+    /// A row with this key, as it is logged, is restored; or the lack of one.
+    pub(super) fn observe_logged(&mut self, store: StoreId, layout: Layout, logged: &[u8], is_row: bool) {
+        // Where nothing is deleted, a record without a value was none of a row, and has not moved the time.
+        let moves_time = is_row || !layout.has_rows_for_scans_only();
+        if let Some(time) = layout.time_of(logged).filter(|_| moves_time) {
             self.observe(store, time);
         }
         let live = &mut self.live[store.index()];
@@ -402,7 +404,7 @@ mod tests {
         for sequence in [Progress::LAST_SEQUENCE, 7, 3] {
             let mut logged = b"key".to_vec();
             formats::put_window_suffix(&mut logged, 5, sequence);
-            times.observe_logged(store, layout, &logged);
+            times.observe_logged(store, layout, &logged, true);
         }
         assert_eq!((times.next_sequence(store), times.live(store)), (8, 5));
     }

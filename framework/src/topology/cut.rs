@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    graph::{Graph, NodeId, Role, StoreIndex, TopicRef},
+    graph::{Graph, NodeId, Role, StoreIndex, StoreOwner, TopicRef},
     names::Names,
 };
 
@@ -41,7 +41,11 @@ pub(super) fn sub_topologies(graph: &Graph, names: &Names) -> Vec<Cut> {
     for id in graph.node_ids() {
         let node = graph.node(id);
         for store in &node.uses {
-            groups.join(id, *first_user.entry(*store).or_insert(id));
+            let of_table = match graph.store(*store).owner {
+                StoreOwner::Table(table) => table,
+                _ => id,
+            };
+            groups.join(id, *first_user.entry(*store).or_insert(of_table));
         }
         node.parents.iter().chain(&node.reads).for_each(|other| groups.join(id, *other));
         for topic in graph.source_topics(id) {

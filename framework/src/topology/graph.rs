@@ -42,6 +42,8 @@ pub(crate) struct Graph {
     pub(super) joins: Vec<(NodeId, NodeId)>,
     /// Nodes that look rows of a table up as of a time that may be so many ms ago.
     pub(super) reads_history: Vec<(NodeId, NodeId, i64)>,
+    /// Stores of tables that processors use, each with the name of the kind that it must be of.
+    pub(super) opened: Vec<(StoreIndex, &'static str)>,
     /// The first thing that was asked for and cannot be.
     pub(super) refused: Option<TopologyError>,
 }
@@ -126,10 +128,20 @@ pub(crate) struct TableDef {
     pub(super) serdes: Box<dyn Any + Send + Sync>,
     /// The formats of its rows.
     pub(super) formats: (Format, Format),
+    /// What is in its keys, when they are windows or sessions that its store knows as such.
+    pub(super) windows: Option<WindowKeys>,
     /// Whether its updates wait for the commit, of each row only the last one.
     pub(super) coalesced: bool,
     /// When its keys are windows: how much later than their end they close, in ms.
     pub(super) closes_after_ms: Option<i64>,
+}
+
+/// The keys of a store of windows or sessions.
+pub(crate) struct WindowKeys {
+    /// `Arc<dyn Serde<K>>` of the keys in them.
+    pub(super) serde: Box<dyn Any + Send + Sync>,
+    /// The size of windows in ms; 0 for sessions.
+    pub(super) size_ms: i64,
 }
 
 /// How a table knows its old values; see [`Graph::send_old_values`].

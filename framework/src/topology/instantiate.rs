@@ -171,16 +171,29 @@ impl<'r> Instantiation<'r> {
         (id, Arc::clone(self.resolved.names().store(store)))
     }
 
-    /// Access to a store of processors.
+    /// Access to a store for a processor.
     pub(crate) fn processor_store<S: ProcessorStore>(&self, store: StoreIndex) -> S {
-        let StoreOwner::Processors { serdes, window_size_ms, .. } = &self.resolved.graph().stores[store.index()].owner
-        else {
-            unreachable!("handles of stores of processors point to such");
+        let (serdes, window_size_ms) = match &self.resolved.graph().store(store).owner {
+            StoreOwner::Processors { serdes, window_size_ms, .. } => {
+                let serdes: Option<&Serdes<S::Key, S::Value>> = serdes.downcast_ref();
+                (serdes.expect("handles of stores know the type of their rows").clone(), *window_size_ms)
+            }
+            StoreOwner::Table(table) => self.serdes_of_store(*table),
+            owner @ (StoreOwner::Node { .. } | StoreOwner::Operator { .. }) => {
+                unreachable!("there are no handles of the stores of operators: {owner:?}")
+            }
         };
-        let serdes = serdes.downcast_ref::<Serdes<S::Key, S::Value>>();
-        let serdes = serdes.expect("handles of stores know the type of their rows").clone();
         let (id, name) = self.place_of(store);
-        S::open(StorePlace { id, name, serdes, window_size_ms: *window_size_ms })
+        S::open(StorePlace { id, name, serdes, window_size_ms })
+    }
+
+    /// The serdes of a table's rows, as its store has them for processors, and the size of its windows in ms.
+    fn serdes_of_store<K: 'static, V: 'static>(&self, table: NodeId) -> (Serdes<K, V>, i64) {
+        let Some(windows) = &self.resolved.graph().table(table).windows else { return (self.serdes(table), 0) };
+        let key: Option<&Arc<dyn Serde<K>>> = windows.serde.downcast_ref();
+        let key = key.expect("handles of stores of windows know the type of the keys in them");
+        let rows = self.serdes::<Windowed<K>, V>(table);
+        (Serdes::of(Arc::clone(key), Arc::clone(rows.value())), windows.size_ms)
     }
 
     /// The store at this place among those that a node uses, and its name.

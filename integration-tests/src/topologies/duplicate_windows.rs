@@ -21,7 +21,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 const SIZE_MS: i64 = 50;
 
 /// Does what the values say, and answers.
-struct Commands(DuplicateWindowStore<String, String>);
+struct Commands(DuplicateWindowStore<String, Text>);
 
 fn commands(topology: &TopologyBuilder) {
     let store = topology.add_store(StoreBuilder::duplicate_windows("w", Serdes::default(), ms(300)));
@@ -33,9 +33,9 @@ fn commands(topology: &TopologyBuilder) {
 impl Commands {
     fn answer(&mut self, ctx: &mut Context<'_>, command: &[&str], now_ms: i64) -> Result<String, Error> {
         Ok(match *command {
-            ["put", _, "~", _] => "ok".to_owned(),
             ["put", key, value, start] => {
-                self.0.put(ctx, &key.to_owned(), start.parse()?, &value.to_owned(), now_ms)?;
+                let value = (value != "~").then(|| value.to_owned());
+                self.0.put(ctx, &key.to_owned(), start.parse()?, &value, now_ms)?;
                 "ok".to_owned()
             }
             ["fetch", key, from, to] => self.fetch(ctx, key, from.parse()?..=to.parse()?, Direction::Forward)?,
@@ -55,8 +55,8 @@ impl Commands {
         direction: Direction,
     ) -> Result<String, Error> {
         let found = self.0.fetch(ctx, &key.to_owned(), starts, direction, usize::MAX)?;
-        let shown: Vec<_> = found.iter().map(|(start_ms, value)| format!("{start_ms}={value}")).collect();
-        Ok(shown.join(","))
+        let rows: Vec<_> = found.iter().map(|(start_ms, value)| format!("{start_ms}={}", shown(value))).collect();
+        Ok(rows.join(","))
     }
 
     fn range(
@@ -67,10 +67,15 @@ impl Commands {
     ) -> Result<String, Error> {
         let (first, last) = (first.to_owned(), last.to_owned());
         let found = self.0.range(ctx, (bound(&first), bound(&last)), starts, usize::MAX)?;
-        let show = |(key, start_ms, value)| format!("{key}@{start_ms}-{}={value}", start_ms + SIZE_MS);
-        let shown: Vec<_> = found.into_iter().map(show).collect();
-        Ok(shown.join(","))
+        let show = |(key, start_ms, value)| format!("{key}@{start_ms}-{}={}", start_ms + SIZE_MS, shown(&value));
+        let rows: Vec<_> = found.into_iter().map(show).collect();
+        Ok(rows.join(","))
     }
+}
+
+/// A value that is kept, so it is not null.
+fn shown(value: &Text) -> &str {
+    value.as_deref().unwrap_or_default()
 }
 
 fn bound(key: &String) -> Bound<&String> {

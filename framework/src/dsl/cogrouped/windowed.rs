@@ -50,7 +50,7 @@ impl<'t, K: Data, A: Data, W: Windows> WindowedCogrouped<'t, K, A, W> {
         let serdes = Serdes::of(self.windows.serde(Arc::clone(key_serde)), default_serde());
         let kind = kind(retention_of(&self.windows, self.retention_ms));
         let node = self.cogrouped.table(&serdes, kind, Some(self.windows.closes_after_ms()), factories);
-        Table::timed(graph, node, serdes, Arc::clone(key_serde))
+        Table::timed(graph, node, serdes, (Arc::clone(key_serde), self.windows.size_ms()))
     }
 }
 

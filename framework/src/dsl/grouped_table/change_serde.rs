@@ -130,47 +130,83 @@ fn take_varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use ::serde::Deserialize;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::serde::{BigEndian, Raw, Utf8};
+    use crate::serde::Raw;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn text(serde: &ChangeSerde<String>, new: Option<&str>, old: Option<&str>) -> String {
-        let mut bytes = Vec::new();
-        let change = Change::latest(new.map(str::to_owned), old.map(str::to_owned));
-        serde.serialize(&change, &mut bytes).expect("text");
-        hex(&bytes)
+    #[derive(Deserialize)]
+    struct Golden {
+        old: Option<String>,
+        new: Option<String>,
+        old_i64: Option<i64>,
+        new_i64: Option<i64>,
+        hex: String,
+        /// It says whether it is of the latest version, so it is not written.
+        #[serde(default)]
+        read_only: bool,
+    }
+
+    #[derive(Deserialize)]
+    struct GoldenVarint {
+        i32: i32,
+        hex: String,
+    }
+
+    fn from_hex(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits")).collect()
     }
 
     #[test]
     fn changes_have_the_bytes_of_kafka_streams() {
-        let serde = ChangeSerde::new(Arc::new(Utf8));
-        assert_eq!(text(&serde, None, Some("old")), "6f6c6400");
-        assert_eq!(text(&serde, Some("new"), None), "6e657701");
-        assert_eq!(text(&serde, Some("new"), Some("old")), "066e65776f6c6402");
-        assert_eq!(text(&serde, Some(""), Some("")), "0002");
-        assert!(text(&serde, Some(&"y".repeat(63)), Some("x")).starts_with("7e79"));
-        assert!(text(&serde, Some(&"y".repeat(64)), Some("x")).starts_with("800179"));
-        let mut numbers = Vec::new();
-        let change = Change::latest(Some(2_i64), Some(1));
-        ChangeSerde::new(Arc::new(BigEndian)).serialize(&change, &mut numbers).expect("numbers");
-        assert_eq!(hex(&numbers), "100000000000000002000000000000000102");
+        let golden: Vec<Golden> =
+            serde_json::from_str(include_str!("testdata/change.json")).expect("the golden changes");
+        assert!(golden.iter().any(|row| row.read_only) && golden.iter().any(|row| row.hex.len() > 128));
+        let serde = ChangeSerde::<Vec<u8>>::new(Arc::new(Raw));
+        for row in golden {
+            let value = |text: Option<String>, number: Option<i64>| {
+                text.map(String::into_bytes).or(number.map(|number| number.to_be_bytes().to_vec()))
+            };
+            let change = Change::latest(value(row.new, row.new_i64), value(row.old, row.old_i64));
+            assert_eq!(serde.deserialize(Some(&from_hex(&row.hex))).expect("a change"), change);
+            if !row.read_only {
+                let mut bytes = Vec::new();
+                serde.serialize(&change, &mut bytes).expect("bytes");
+                assert_eq!(hex(&bytes), row.hex);
+            }
+        }
     }
 
     #[test]
-    fn changes_that_say_whether_they_are_of_the_latest_version_are_read() {
+    fn lengths_have_the_bytes_of_kafka_streams() {
+        let golden: Vec<GoldenVarint> =
+            serde_json::from_str(include_str!("testdata/varint.json")).expect("the golden numbers");
+        assert!(golden.len() > 10);
+        for GoldenVarint { i32: number, hex: expected } in golden {
+            let bytes = from_hex(&expected);
+            // No length is negative, and none is read.
+            let Ok(length) = usize::try_from(number) else {
+                assert_eq!(take_varint(&bytes), None, "{number}");
+                continue;
+            };
+            let mut written = [0; 10];
+            let bytes_written = put_varint(length, &mut written);
+            assert_eq!(&written[..bytes_written], bytes, "{number}");
+            assert_eq!(take_varint(&bytes), Some((length, &[][..])));
+        }
+    }
+
+    #[test]
+    fn what_is_no_change_is_refused() {
         let serde = ChangeSerde::<Vec<u8>>::new(Arc::new(Raw));
-        let read = |bytes: &[u8]| serde.deserialize(Some(bytes)).map(|change| (change.new, change.old));
-        assert_eq!(read(b"old\x01\x03").expect("old"), (None, Some(b"old".to_vec())));
-        assert_eq!(read(b"new\x00\x04").expect("new"), (Some(b"new".to_vec()), None));
-        assert_eq!(read(b"\x06newold\x01\x05").expect("both"), (Some(b"new".to_vec()), Some(b"old".to_vec())));
         for garbled in [b"".as_slice(), b"\x06", b"\x03", b"\x08ab\x02", b"\x01ab\x02", b"\xff\xff\xff\xff\xff\x01\x02"]
         {
-            assert!(read(garbled).is_err(), "{garbled:?}");
+            assert!(serde.deserialize(Some(garbled)).is_err(), "{garbled:?}");
         }
         assert!(serde.deserialize(None).is_err());
         let nothing = Change::<Vec<u8>>::latest(None, None);

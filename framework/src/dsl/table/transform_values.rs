@@ -1,24 +1,31 @@
 //! `transform_values`.
 
-use std::{marker::PhantomData, sync::Arc};
+#[cfg(test)]
+mod tests;
+
+use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
 
 use super::{Lookup, Rows, Table};
 use crate::{
     dsl::stores::{Stores, TaskStoresOf, Used},
     processor::{
-        Change, Children, Context, Node, ProcessError, Record, TimestampedStore, TransformContext, ValueTransformer,
-        user_error,
+        Change, Children, Context, Node, ProcessError, ProcessorResult, Punctuated, PunctuationKind, Record, Schedules,
+        TimestampedStore, TransformContext, ValueTransformer, user_error,
     },
     serde::{Data, is_null},
     topology::{
-        Factory,
-        graph::{GraphNode, TableDef, TableKind},
+        Factory, Instantiation,
+        graph::{GraphNode, NodeId, TableDef, TableKind},
     },
 };
 
-/// A user's transformer.
-struct Transformer<K, V, T> {
+/// A user's transformer. The task has it in hand, too, for punctuations.
+struct Transformer<K, V, T>(Rc<RefCell<Custom<K, V, T>>>);
+
+/// What a user wrote, and when it is called apart from rows.
+struct Custom<K, V, T> {
     transformer: T,
+    schedules: Schedules,
     /// The name of the node, which errors tell.
     name: Arc<str>,
     rows: PhantomData<fn(K, V)>,
@@ -93,7 +100,7 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
         let factory = Factory::node::<K, Change<V>, _>(move |task, id| {
             let transformer = supplier(stores.open(&mut TaskStoresOf(task)));
             TransformValues {
-                transformer: Transformer { transformer, name: task.name(id), rows: PhantomData },
+                transformer: Transformer::new(task, id, transformer),
                 store: task.store(id),
                 sends_old: task.sends_old(id),
                 children: task.changes(id),
@@ -107,7 +114,7 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
         let rows = Arc::clone(&self.rows);
         let rows: Rows<K, T::Value> = Arc::new(move |task| {
             let transformer = supplier_of_rows(stores_of_rows.open(&mut TaskStoresOf(task)));
-            let transformer = Transformer { transformer, name: task.name(node), rows: PhantomData };
+            let transformer = Transformer::new(task, node, transformer);
             Box::new(TransformedRows { rows: rows(task), transformer })
         });
         Table::derived(self.graph, node, serdes, rows)
@@ -116,10 +123,18 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
 
 // === impl Transformer ===
 
-impl<K, V, T: ValueTransformer<K, V>> Transformer<K, V, T>
+impl<K: Data, V: Data, T: ValueTransformer<K, V>> Transformer<K, V, T>
 where
     T::Value: Data,
 {
+    fn new(task: &mut Instantiation<'_>, node: NodeId, transformer: T) -> Self {
+        let (name, schedules) = (task.name(node), Schedules::default());
+        let custom = Rc::new(RefCell::new(Custom { transformer, schedules, name, rows: PhantomData }));
+        let punctuated: Rc<RefCell<dyn Punctuated>> = custom.clone();
+        task.add_punctuated(punctuated);
+        Self(custom)
+    }
+
     fn transform(
         &mut self,
         ctx: &mut Context,
@@ -127,9 +142,43 @@ where
         value: Option<&V>,
         timestamp_ms: i64,
     ) -> Result<Option<T::Value>, ProcessError> {
-        let transformed = self.transformer.transform(&mut TransformContext::new(ctx, timestamp_ms), key, value);
-        let transformed = transformed.map_err(|error| user_error(&self.name, error))?;
+        // Never borrowed twice: a transformer passes nothing on, and punctuations come from outside of the tree.
+        let Custom { transformer, schedules, name, .. } = &mut *self.0.borrow_mut();
+        let transformed = transformer.transform(&mut TransformContext::new(ctx, schedules, timestamp_ms), key, value);
+        let transformed = transformed.map_err(|error| user_error(name, error))?;
         Ok(transformed.filter(|value| !is_null(value)))
+    }
+}
+
+// === impl Custom ===
+
+impl<K, V, T: ValueTransformer<K, V>> Custom<K, V, T> {
+    fn call(
+        &mut self,
+        ctx: &mut Context,
+        timestamp_ms: i64,
+        f: impl FnOnce(&mut T, &mut TransformContext<'_>) -> ProcessorResult,
+    ) -> Result<(), ProcessError> {
+        let mut context = TransformContext::new(ctx, &mut self.schedules, timestamp_ms);
+        f(&mut self.transformer, &mut context).map_err(|source| user_error(&self.name, source))
+    }
+}
+
+impl<K, V, T: ValueTransformer<K, V>> Punctuated for Custom<K, V, T> {
+    fn init(&mut self, ctx: &mut Context) -> Result<(), ProcessError> {
+        let timestamp_ms = ctx.stream_time_ms().max(0);
+        self.call(ctx, timestamp_ms, |transformer, context| transformer.init(context))
+    }
+
+    fn next_due_ms(&self, kind: PunctuationKind) -> i64 {
+        self.schedules.next_due_ms(kind)
+    }
+
+    fn punctuate(&mut self, ctx: &mut Context, kind: PunctuationKind, now_ms: i64) -> Result<(), ProcessError> {
+        match self.schedules.take_due(kind, now_ms) {
+            Some(id) => self.call(ctx, now_ms, |transformer, context| transformer.punctuate(context, id, now_ms)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Removing rows that are too old.
 //!
 //! They lie in a range of keys, so one range deletion hides them, atomically with the commit that made them too old, and
-//! flushes and compactions leave them out. Files that hold nothing else are deleted at once, without being read.
+//! flushes and compactions leave them out. Files that hold nothing else are deleted at once, without being read, once they were merged:
+//! those that were only flushed go with the next merge, which is in the background. So many of them there may be as RocksDB lets pile up
+//! before writes wait.
 
 use super::{OFFSETS_FAMILY, Rocks, RocksWriter};
 use crate::state::{StateError, StoreId, timed::Progress};

@@ -49,7 +49,7 @@ impl TaskStores {
     }
 
     /// Sets the row of a window or session; without a value it is deleted. Moves the store's time on. Gives whether the row was
-    /// taken: it is not when its segment has expired.
+    /// taken: it is not when its segment has expired. It is logged in any case, as by Kafka Streams.
     ///
     /// # Panics
     /// When the store's rows do not belong to a time.
@@ -59,24 +59,33 @@ impl TaskStores {
         let time = layout.time(key);
         self.times.observe(store, time);
         let now = self.times.live(store);
-        if time < layout.retention().visible_from(now) {
-            // Nobody will see it, and it must not outlive its bucket.
-            return time >= layout.retention().accepted_from(now);
-        }
         layout.put_key(&mut self.keys.0, key);
         self.overlay.write(store, &self.keys.0, value, timestamp_ms);
-        true
+        time >= layout.retention().accepted_from(now)
     }
 
     /// Adds a value to those of a key's window, behind them. Moves the store's time on. Gives whether the row was taken: it is not when
-    /// its segment has expired.
+    /// its segment has expired. Without a value there is nothing to be added: that is logged only, under a number of its own.
     ///
     /// # Panics
     /// When the store's rows do not belong to a time.
     #[must_use]
-    pub fn add_timed(&mut self, store: StoreId, key: &[u8], start_ms: i64, value: &[u8], timestamp_ms: i64) -> bool {
+    pub fn add_timed(
+        &mut self,
+        store: StoreId,
+        key: &[u8],
+        start_ms: i64,
+        value: Option<&[u8]>,
+        timestamp_ms: i64,
+    ) -> bool {
         let sequence = self.times.next_sequence(store);
-        self.write_timed(store, TimedKey::numbered(key, start_ms, sequence), Some(value), timestamp_ms)
+        let key = TimedKey::numbered(key, start_ms, sequence);
+        if value.is_some() {
+            return self.write_timed(store, key, value, timestamp_ms);
+        }
+        self.layout(store).put_key(&mut self.keys.0, key);
+        self.overlay.write(store, &self.keys.0, None, timestamp_ms);
+        true
     }
 
     /// Walks the rows of a key whose times lie in a range, in the order of time (sessions that end together: by their start; values

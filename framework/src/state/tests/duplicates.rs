@@ -17,7 +17,7 @@ fn open_duplicates(settings: &StateSettings) -> TaskStores {
 }
 
 fn add(stores: &mut TaskStores, key: &[u8], start_ms: i64, value: &[u8]) {
-    assert!(stores.add_timed(STORE, key, start_ms, value, start_ms), "it is not too late");
+    assert!(stores.add_timed(STORE, key, start_ms, Some(value), start_ms), "it is not too late");
 }
 
 fn scan(
@@ -92,6 +92,8 @@ fn values_of_a_window_stay_in_the_order_in_which_they_came() {
 #[derive(Debug, Clone)]
 enum Op {
     Add(Vec<u8>, i64),
+    /// A null: logged, and nothing else.
+    AddNothing(Vec<u8>, i64),
     Scan(Vec<u8>, i64, i64, bool),
     Freeze,
     Commit,
@@ -105,6 +107,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let times = || (0..60i64).prop_map(|n| n * 10_000);
     let op = prop_oneof![
         20 => (keys(), times()).prop_map(|(key, time)| Op::Add(key, time)),
+        3 => (keys(), times()).prop_map(|(key, time)| Op::AddNothing(key, time)),
         15 => (keys(), times(), times(), any::<bool>()).prop_map(|(key, a, b, back)| Op::Scan(key, a.min(b), a.max(b), back)),
         5 => Just(Op::Freeze),
         5 => Just(Op::Commit),
@@ -138,11 +141,16 @@ impl Subject {
     }
 
     fn apply(&mut self, number: u32, op: Op) -> Result<(), TestCaseError> {
+        let stream_time = self.stream_time();
+        prop_assert_eq!(self.stores().stream_time_ms(STORE), stream_time);
         match op {
             Op::Add(key, time) => {
                 // What its segment has expired of is refused; that is tested with the other windows.
-                let _ = self.stores().add_timed(STORE, &key, time, &number.to_be_bytes(), time);
+                let _ = self.stores().add_timed(STORE, &key, time, Some(&number.to_be_bytes()), time);
                 self.live.push((key, time, number));
+            }
+            Op::AddNothing(key, time) => {
+                prop_assert!(self.stores().add_timed(STORE, &key, time, None, time));
             }
             Op::Scan(key, from, to, back) => {
                 let direction = if back { Direction::Backward } else { Direction::Forward };

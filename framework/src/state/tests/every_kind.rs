@@ -285,7 +285,7 @@ impl Subject {
     fn commit(&mut self) {
         let Self { stores, changelogs, .. } = self;
         let stores = stores.as_mut().expect("open between operations");
-        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms }| {
+        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms, .. }| {
             changelogs[store.index()].push((key.to_vec(), value.map(<[u8]>::to_vec), timestamp_ms));
             Ok::<_, Infallible>(())
         });

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::state::{Dirty, StoreId};
+use crate::{
+    log::Headers,
+    state::{Dirty, StoreId},
+};
 
 /// Updates in their order. Unlike rows, none takes the place of another: each may have made a version.
 #[derive(Debug, Default)]
@@ -36,6 +39,7 @@ impl Journal {
             key: &self.bytes[write.key.clone()],
             value: write.value.clone().map(|value| &self.bytes[value]),
             timestamp_ms: write.timestamp_ms,
+            headers: Headers::none(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, syn
 use super::{Collector, DriverError, TestRecord};
 use crate::{
     config::Timestamps,
-    log::{Headers, RecordRef, TopicPartition},
+    log::{RecordRef, TopicPartition},
     processor::{Context, Globals, Handlers, Known, Output, PunctuationKind, Tolerance, Verdict},
     state::{CommitPoint, Dirty, StateError, StateSettings, StoreId, StoreKind, TaskId, TaskStores, TaskView},
     topology::{JudgedUpdate, Processed, Processors, Resolved, SubTopology},
@@ -218,7 +218,7 @@ impl DriverTask {
         }
         let (stores, changelogs) = (self.ctx.stores_mut(), &mut self.changelogs);
         let (specs, mut output) = (Arc::clone(stores.specs()), self.output.borrow_mut());
-        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms }| {
+        let Ok(()) = stores.freeze(|Dirty { store, key, value, timestamp_ms, headers }| {
             *changelogs.entry(store).or_default() += 1;
             if let Some(topic) = &specs[store.index()].changelog {
                 output.internal(|| TestRecord {
@@ -226,7 +226,7 @@ impl DriverTask {
                     key: Some(key.to_vec()),
                     value: value.map(<[u8]>::to_vec),
                     timestamp_ms,
-                    headers: Headers::default(),
+                    headers: headers.clone(),
                 });
             }
             Ok::<_, Infallible>(())

@@ -83,6 +83,11 @@ impl Graph {
         }
     }
 
+    /// A store.
+    pub(in crate::topology) fn store(&self, store: StoreIndex) -> &StoreDef {
+        &self.stores[store.0]
+    }
+
     /// A store, to say more about it.
     pub(crate) fn store_mut(&mut self, store: StoreIndex) -> &mut StoreDef {
         &mut self.stores[store.0]

@@ -5,8 +5,12 @@
 
 use std::{any::Any, sync::Arc};
 
-use super::{Graph, NodeId, StoreDef, StoreIndex, StoreOwner, TableDef, TableKind};
-use crate::{serde::Serdes, state::StoreKind};
+use super::{Graph, NodeId, StoreDef, StoreIndex, StoreOwner, TableDef, TableKind, WindowKeys};
+use crate::{
+    serde::{Serde, Serdes},
+    state::StoreKind,
+    topology::{TopologyError, names::Names},
+};
 
 // === impl Graph ===
 
@@ -38,6 +42,30 @@ impl Graph {
     /// Names a table's store, which it has from now on.
     pub(crate) fn name_store(&mut self, table: NodeId, name: Arc<str>) {
         self.keep(table).name = Some(name);
+    }
+
+    /// Says what is in the keys of a table whose store knows windows or sessions. The size of windows is in ms.
+    pub(crate) fn set_window_keys<K: 'static>(&mut self, table: NodeId, serde: Arc<dyn Serde<K>>, size_ms: i64) {
+        self.table_mut(table).windows = Some(WindowKeys { serde: Box::new(serde), size_ms });
+    }
+
+    /// The store of a table, for processors: it has one from now on. It must be of the kind of this name.
+    pub(crate) fn open_store(&mut self, table: NodeId, kind: &'static str) -> StoreIndex {
+        self.keep(table);
+        let store = self.table(table).store.expect("it is kept");
+        self.opened.push((store, kind));
+        store
+    }
+
+    /// Finds stores of tables that are of another kind than processors take them for.
+    pub(in crate::topology) fn check_opened(&self, names: &Names) -> Result<(), TopologyError> {
+        let wrong = self.opened.iter().find(|(store, kind)| self.stores[store.0].kind.name() != *kind);
+        wrong.map_or(Ok(()), |(store, _)| {
+            let reason = "it is a table's, and of another kind than a processor takes it for: of a table of windows it is its \
+                          `window_store`, of sessions its `session_store`, of versions its `versioned_store`, of others its `store`; \
+                          what `suppress` gives has none";
+            Err(TopologyError::Store { store: names.store(*store).to_string(), reason })
+        })
     }
 
     /// Sets the serdes of a table's rows.
@@ -141,7 +169,17 @@ impl TableDef {
     pub(crate) fn new<K: 'static, V: 'static>(kind: TableKind, parents: Vec<NodeId>, serdes: Serdes<K, V>) -> Self {
         let formats = serdes.formats();
         let serdes: Box<dyn Any + Send + Sync> = Box::new(serdes);
-        Self { kind, parents, store: None, sends_old: false, serdes, formats, coalesced: false, closes_after_ms: None }
+        Self {
+            kind,
+            parents,
+            store: None,
+            sends_old: false,
+            serdes,
+            formats,
+            windows: None,
+            coalesced: false,
+            closes_after_ms: None,
+        }
     }
 
     /// Its keys are windows that close so much later than their end, in ms.

@@ -60,6 +60,14 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V, &V) -> W> SelfJoin<K, V, W, F> {
         self.forward(ctx, record, value, record.timestamp_ms)
     }
 
+    /// Keeps a record for later ones. One without a value is only logged, as by Kafka Streams.
+    fn keep(&mut self, ctx: &mut Context, record: &Record<K, V>) -> Result<(), ProcessError> {
+        if !self.kept.add(ctx, &self.key, record.timestamp_ms, &record.value, record.timestamp_ms)? {
+            ctx.drop_record(DropReason::Expired);
+        }
+        Ok(())
+    }
+
     fn forward(&mut self, ctx: &mut Context, record: &Record<K, V>, value: W, time: i64) -> Result<(), ProcessError> {
         let (key, headers) = (record.key.clone(), record.headers.clone());
         self.children.forward(ctx, Record { key, value, timestamp_ms: record.timestamp_ms.max(time), headers })
@@ -68,17 +76,16 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V, &V) -> W> SelfJoin<K, V, W, F> {
 
 impl<K: Data, V: Data, W: Data, F: Fn(&K, &V, &V) -> W> Node<K, V> for SelfJoin<K, V, W, F> {
     fn push(&mut self, ctx: &mut Context, record: Record<K, V>) -> Result<(), ProcessError> {
-        let reason = match (is_null(&record.key), is_null(&record.value)) {
-            (true, _) => Some(DropReason::NullKey),
-            (false, true) => Some(DropReason::NullValue),
-            (false, false) => None,
-        };
-        if let Some(reason) = reason {
-            ctx.drop_record(reason);
+        if is_null(&record.key) {
+            ctx.drop_record(DropReason::NullKey);
             return Ok(());
         }
-        let time = record.timestamp_ms;
         write_key(&self.store, &self.key_serde, &record.key, &mut self.key)?;
+        if is_null(&record.value) {
+            ctx.drop_record(DropReason::NullValue);
+            return self.keep(ctx, &record);
+        }
+        let time = record.timestamp_ms;
         let mut pages = Pages::of(self.windows.around(time));
         while !pages.are_done() {
             let mut page = std::mem::take(&mut self.page);
@@ -107,9 +114,6 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V, &V) -> W> Node<K, V> for SelfJoin<
         if is_itself_due {
             self.join_with_itself(ctx, &record)?;
         }
-        if !self.kept.add(ctx, &self.key, time, &record.value, time)? {
-            ctx.drop_record(DropReason::Expired);
-        }
-        Ok(())
+        self.keep(ctx, &record)
     }
 }

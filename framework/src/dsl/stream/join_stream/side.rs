@@ -118,6 +118,14 @@ where
         Ok(matched)
     }
 
+    /// Keeps a record for the other side. One without a value is only logged, as by Kafka Streams.
+    fn keep(&mut self, ctx: &mut Context, record: &Record<K, V>) -> Result<(), ProcessError> {
+        if !self.own.add(ctx, &self.key, record.timestamp_ms, &record.value, record.timestamp_ms)? {
+            ctx.drop_record(DropReason::Expired);
+        }
+        Ok(())
+    }
+
     /// Passes a record on that has no match and will have none.
     fn pass_on(&mut self, ctx: &mut Context, record: &Record<K, V>) -> Result<(), ProcessError> {
         let Some(value) = (self.joiner)(&record.key, Some(&record.value), None) else { return Ok(()) };
@@ -139,18 +147,21 @@ where
             let kept_ms = self.own.stream_time_ms(ctx).max(self.others.stream_time_ms(ctx));
             unmatched.observe(ctx, record.timestamp_ms, kept_ms)?;
         }
+        let has_key = !is_null(&record.key);
+        if has_key {
+            write_key(&self.store, &self.key_serde, &record.key, &mut self.key)?;
+        }
         if is_null(&record.value) {
             ctx.drop_record(DropReason::NullValue);
-            return Ok(());
+            return if has_key { self.keep(ctx, &record) } else { Ok(()) };
         }
-        if is_null(&record.key) {
+        if !has_key {
             if self.is_outer {
                 return self.pass_on(ctx, &record);
             }
             ctx.drop_record(DropReason::NullKey);
             return Ok(());
         }
-        write_key(&self.store, &self.key_serde, &record.key, &mut self.key)?;
         self.pass_on_closed(ctx, &record)?;
         let matched = self.join_with_others(ctx, &record)?;
         if !matched && self.is_outer {
@@ -161,9 +172,6 @@ where
                 _ => self.pass_on(ctx, &record)?,
             }
         }
-        if !self.own.add(ctx, &self.key, record.timestamp_ms, &record.value, record.timestamp_ms)? {
-            ctx.drop_record(DropReason::Expired);
-        }
-        Ok(())
+        self.keep(ctx, &record)
     }
 }

@@ -1,3 +1,5 @@
+mod joins;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,11 +1,11 @@
 //! What joins write to their changelogs: bytes that Kafka Streams wrote.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::{Shape, task::Task};
-use crate::state::{StateSettings, formats};
+use crate::state::StateSettings;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -21,7 +21,7 @@ struct Input {
     timestamp: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 struct Logged {
     step: usize,
     store: String,
@@ -30,14 +30,8 @@ struct Logged {
     value: Option<String>,
 }
 
-const RETENTION_MS: i64 = 130;
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits")).collect()
 }
 
 /// What the join writes.
@@ -56,46 +50,17 @@ fn logged(shape: Shape, inputs: &[Input]) -> Vec<Logged> {
     all
 }
 
-/// Those of Kafka Streams without those that no one would ever read: of records that were dropped, and of those that came when all
-/// within their windows was forgotten.
-fn of_use(records: Vec<Logged>) -> Vec<Logged> {
-    let mut latest: BTreeMap<String, i64> = BTreeMap::new();
-    let mut is_of_use = |record: &Logged| {
-        if record.store == "unmatched" {
-            return true;
-        }
-        let latest = latest.entry(record.store.clone()).or_insert(-1);
-        if record.value.is_some() {
-            *latest = record.timestamp.max(*latest);
-        }
-        record.value.is_some() && record.timestamp > *latest - RETENTION_MS
-    };
-    records.into_iter().filter(|record| is_of_use(record)).collect()
-}
-
-/// Takes the numbers out of the keys of windows: they only have to grow.
-fn without_numbers(mut records: Vec<Logged>) -> Vec<Logged> {
-    let mut last: BTreeMap<String, u32> = BTreeMap::new();
-    for record in records.iter_mut().filter(|record| record.store != "unmatched") {
-        let key = from_hex(&record.key);
-        let (_, start_ms, sequence) = formats::window_key(&key).expect("a key of a window");
-        assert_eq!(start_ms, record.timestamp);
-        let last = last.entry(record.store.clone()).or_insert(0);
-        assert!(sequence > *last, "{record:?}");
-        *last = sequence;
-        record.key.truncate(record.key.len() - 8);
-    }
-    // Within a step it is by store.
-    records.sort_by_key(|record| (record.step, record.store.clone()));
+/// By step and store: the order within is no promise.
+fn in_order(mut records: Vec<Logged>) -> Vec<Logged> {
+    records.sort();
     records
 }
 
 fn check(is_outer: bool, golden: &str) {
     let golden: Golden = serde_json::from_str(golden).expect("inputs and records");
     let shape = Shape { left_is_outer: is_outer, right_is_outer: is_outer, before_ms: 50, after_ms: 50, grace_ms: 30 };
-    let found = without_numbers(logged(shape, &golden.inputs));
-    assert!(found.len() > 15);
-    assert_eq!(found, without_numbers(of_use(golden.records)));
+    assert!(golden.records.len() > 15);
+    assert_eq!(in_order(logged(shape, &golden.inputs)), in_order(golden.records));
 }
 
 #[test]
