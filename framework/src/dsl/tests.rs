@@ -189,7 +189,7 @@ fn rows_are_kept_only_where_they_are_needed() {
 fn events() -> impl Strategy<Value = Vec<(&'static str, char, Option<String>, i64)>> {
     let topic = prop::sample::select(vec!["left", "right", "stream"]);
     let value = prop::option::weighted(0.8, "[a-d]{1,2}");
-    prop::collection::vec((topic, prop::char::range('p', 's'), value, 0_i64..20), 1..60)
+    prop::collection::vec((topic, prop::char::range('p', 's'), value, 0_i64..20), 1..20)
 }
 
 /// All joins of two tables, over tables that are filtered and mapped first. What is `named` is kept in stores.
@@ -227,7 +227,7 @@ fn rows(events: &[(&str, char, Option<String>, i64)], table: &str) -> BTreeMap<S
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     /// Whatever happens to two tables: the rows of their joins are those of joining what is in them.
     #[test]

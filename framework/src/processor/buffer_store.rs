@@ -115,6 +115,15 @@ impl<K: 'static, V: 'static> BufferStore<K, V> {
         Ok(ctx.stores_mut().first_buffered(self.id)?.map(|(time, _)| time))
     }
 
+    /// The latest timestamp of any change that was put, in ms; -1 before the first.
+    ///
+    /// # Errors
+    ///
+    /// When the state fails.
+    pub fn latest_ms(&self, ctx: &mut Context) -> Result<i64, ProcessError> {
+        Ok(ctx.stores_mut().latest_buffered_ms(self.id)?)
+    }
+
     /// How much waits.
     ///
     /// # Errors

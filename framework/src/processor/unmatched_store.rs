@@ -173,23 +173,23 @@ impl<V: 'static, T: 'static> UnmatchedStore<V, T> {
         Ok(())
     }
 
-    /// Takes entries out, in their order from a timestamp on: those that `visit` says, by timestamp and side. They are still there until
-    /// they are removed. Gives whether there are more to be visited: from behind the last that was taken.
+    /// Takes entries out, in their order from a timestamp on: those that `visit` says, by timestamp, side, and whether there are several
+    /// values. They are still there until they are removed. Gives whether there are more to be visited: from behind the last that was taken.
     pub(crate) fn take(
         &mut self,
         ctx: &mut Context,
         from: &TakeFrom,
         taken: &mut Vec<UnmatchedEntry>,
-        mut visit: impl FnMut(i64, JoinSide) -> Visit,
+        mut visit: impl FnMut(i64, JoinSide, bool) -> Visit,
     ) -> Result<bool, ProcessError> {
         let (mut more, mut wrong) = (false, None);
         let range = (from.bound(), Bound::Unbounded);
         ctx.stores_mut().scan(self.id, range, Direction::Forward, |stored, row| {
-            let Some((time, side)) = split(stored) else {
-                wrong = Some(stored.to_vec());
+            let (Some((time, side)), Some(values)) = (split(stored), lists::count(row.value)) else {
+                wrong = Some([stored, row.value].concat());
                 return ControlFlow::Break(());
             };
-            match visit(time, side) {
+            match visit(time, side, values > 1) {
                 Visit::Take if taken.len() == PAGE_ENTRIES => {
                     more = true;
                     return ControlFlow::Break(());

@@ -1,4 +1,5 @@
 use ::serde::Deserialize;
+use proptest::{num, prelude::*};
 
 use super::*;
 
@@ -71,6 +72,19 @@ fn options_come_and_go_without_a_change_of_bytes() {
     assert_eq!(a, b);
     assert!(matches!(back.value().deserialize(None), Err(SerdeError::Null { .. })));
     assert_eq!(plain.nullable_values().value().deserialize(None).expect("nullable"), None);
+}
+
+proptest! {
+    /// Rows are told apart by their bytes: they must not change by being kept.
+    #[test]
+    fn numbers_in_json_have_the_same_bytes_when_they_were_read(number in num::f64::NORMAL | num::f64::SUBNORMAL | num::f64::ZERO) {
+        let (mut written, mut again) = (Vec::new(), Vec::new());
+        Json.serialize(&number, &mut written).expect("a number");
+        let read: f64 = Json.deserialize(Some(&written)).expect("what was written");
+        Json.serialize(&read, &mut again).expect("a number");
+        prop_assert_eq!(read.to_bits(), number.to_bits());
+        prop_assert_eq!(again, written);
+    }
 }
 
 #[test]

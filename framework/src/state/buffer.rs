@@ -4,7 +4,7 @@
 //! key on disk        row
 //! 0, time, key       nothing: the order of time
 //! 1, key             the value, and the time it waits by (8 bytes): as it is logged, under the key
-//! 2                  how many wait (8 bytes), and their bytes (8 bytes)
+//! 2                  how many wait (8 bytes), their bytes (8 bytes), and the latest timestamp of any that was put (8 bytes)
 //! ```
 //! A restore makes the other two out of the second. Values are logged with the version of their form, as by Kafka Streams: header `v`.
 
@@ -15,7 +15,7 @@ use crate::log::{Batch, Headers, HeadersRef};
 
 const BY_TIME: u8 = 0;
 const BY_KEY: u8 = 1;
-const SIZE_KEY: &[u8] = &[2];
+const SUMMARY_KEY: &[u8] = &[2];
 /// Bytes of the time behind a value.
 const TIME_BYTES: usize = 8;
 /// The header that says in which form a value was logged, and the only form there is.
@@ -32,6 +32,32 @@ pub struct BufferSize {
     pub records: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
+}
+
+/// A buffer as a whole.
+#[derive(Debug, Clone, Copy)]
+struct Summary {
+    size: BufferSize,
+    /// The latest timestamp of any update that was put, in ms; -1 before the first.
+    latest_ms: i64,
+}
+
+// === impl Summary ===
+
+impl Summary {
+    const EMPTY: Self = Self { size: BufferSize { records: 0, bytes: 0 }, latest_ms: -1 };
+
+    fn read(row: &[u8]) -> Option<Self> {
+        let (records, row) = row.split_first_chunk()?;
+        let (bytes, row) = row.split_first_chunk()?;
+        let size = BufferSize { records: u64::from_be_bytes(*records), bytes: u64::from_be_bytes(*bytes) };
+        Some(Self { size, latest_ms: i64::from_be_bytes(*row.first_chunk()?) })
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let Self { size, latest_ms } = self;
+        [size.records.to_be_bytes(), size.bytes.to_be_bytes(), latest_ms.to_be_bytes()].concat()
+    }
 }
 
 // === impl TaskStores ===
@@ -51,7 +77,7 @@ impl TaskStores {
     }
 
     /// Puts an update into a buffer, to wait by `time`; when one of its key waits already it takes the place of that.
-    /// `timestamp_ms` is that of the changelog record.
+    /// `timestamp_ms` is that of the update, and of the changelog record.
     ///
     /// # Errors
     /// As [`TaskStores::read`].
@@ -65,7 +91,7 @@ impl TaskStores {
     ) -> Result<(), StateError> {
         let before = self.buffered(store, key)?;
         let time = before.as_ref().map_or(time, |(_, time)| *time);
-        let mut size = self.buffer_size(store)?;
+        let Summary { mut size, latest_ms } = self.buffer_summary(store)?;
         match &before {
             Some((before, _)) => size.bytes = size.bytes.saturating_sub(before.len() as u64),
             None => {
@@ -75,7 +101,7 @@ impl TaskStores {
             }
         }
         size.bytes += value.len() as u64;
-        self.set_buffer_size(store, size);
+        self.set_buffer_summary(store, Summary { size, latest_ms: timestamp_ms.max(latest_ms) });
         let row = [value, &time.to_be_bytes()].concat();
         self.write(store, &by_key(key), Some(&row), timestamp_ms);
         Ok(())
@@ -118,11 +144,16 @@ impl TaskStores {
     /// # Errors
     /// As [`TaskStores::read`].
     pub fn buffer_size(&mut self, store: StoreId) -> Result<BufferSize, StateError> {
-        self.read(store, SIZE_KEY, |row| {
-            let (records, bytes) = row?.value.split_first_chunk()?;
-            Some(BufferSize { records: u64::from_be_bytes(*records), bytes: u64::from_be_bytes(*bytes.first_chunk()?) })
-        })
-        .map(Option::unwrap_or_default)
+        Ok(self.buffer_summary(store)?.size)
+    }
+
+    /// The latest timestamp of any update that was put into a buffer, in ms; -1 before the first. After a restore it is the least that
+    /// it may have been.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    pub fn latest_buffered_ms(&mut self, store: StoreId) -> Result<i64, StateError> {
+        Ok(self.buffer_summary(store)?.latest_ms)
     }
 
     /// Applies records of a buffer's changelog as updates of this task's, which are committed with `next_offset`.
@@ -164,15 +195,20 @@ impl TaskStores {
         let Some((value, time)) = self.buffered(store, key)? else { return Ok(None) };
         self.write(store, &by_time(time, key), None, timestamp_ms);
         self.write(store, &by_key(key), None, timestamp_ms);
-        let size = self.buffer_size(store)?;
-        let bytes = size.bytes.saturating_sub((key.len() + value.len()) as u64);
-        self.set_buffer_size(store, BufferSize { records: size.records.saturating_sub(1), bytes });
+        let Summary { size: BufferSize { records, bytes }, latest_ms } = self.buffer_summary(store)?;
+        let bytes = bytes.saturating_sub((key.len() + value.len()) as u64);
+        let size = BufferSize { records: records.saturating_sub(1), bytes };
+        self.set_buffer_summary(store, Summary { size, latest_ms });
         Ok(Some(value))
     }
 
-    fn set_buffer_size(&mut self, store: StoreId, size: BufferSize) {
-        let row = [size.records.to_be_bytes(), size.bytes.to_be_bytes()].concat();
-        self.write(store, SIZE_KEY, Some(&row), 0);
+    fn buffer_summary(&mut self, store: StoreId) -> Result<Summary, StateError> {
+        let summary = self.read(store, SUMMARY_KEY, |row| Summary::read(row?.value))?;
+        Ok(summary.unwrap_or(Summary::EMPTY))
+    }
+
+    fn set_buffer_summary(&mut self, store: StoreId, summary: Summary) {
+        self.write(store, SUMMARY_KEY, Some(&summary.bytes()), 0);
     }
 }
 

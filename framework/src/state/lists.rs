@@ -42,6 +42,12 @@ pub fn values(list: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     })
 }
 
+/// How many values a list has; `None` when the bytes are not those of a list.
+#[must_use]
+pub fn count(list: &[u8]) -> Option<u32> {
+    split(list).map(|(count, _)| count)
+}
+
 fn split(list: &[u8]) -> Option<(u32, &[u8])> {
     let (count, rest) = list.strip_prefix(&[ANY_LENGTH])?.split_first_chunk()?;
     Some((u32::from_be_bytes(*count), rest))
@@ -70,6 +76,7 @@ mod tests {
         append(&mut list, b"").expect("a list");
         append(&mut list, "日本".as_bytes()).expect("a list");
         assert_eq!(list, b"\x01\0\0\0\x03\0\0\0\x01a\0\0\0\0\0\0\0\x06\xe6\x97\xa5\xe6\x9c\xac");
+        assert_eq!(count(&list), Some(3));
         let all: Vec<_> = values(&list).expect("a list").collect();
         assert_eq!(all, [b"a".as_slice(), b"", "日本".as_bytes()]);
         for cut in 0..list.len() {

@@ -1,5 +1,8 @@
 //! `join_global`, `left_join_global`: with a table that is whole on every instance.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::Stream;

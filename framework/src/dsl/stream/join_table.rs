@@ -1,5 +1,8 @@
 //! `join`, `left_join` with a table.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::Stream;

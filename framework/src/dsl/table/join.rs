@@ -3,6 +3,9 @@
 mod node;
 mod rows;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use self::{

@@ -1,5 +1,8 @@
 //! `suppress`: letting changes wait.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use super::{Lookup, Rows, Table};
@@ -34,9 +37,12 @@ struct Suppress<K, V> {
     /// Whether deletions are left out when their time has come.
     skips_deletions: bool,
     buffer: Buffer,
+    /// The latest timestamp of any change.
     observed_ms: i64,
     /// No change waits by an earlier time.
     first_ms: i64,
+    /// As of how many discards of the state these are.
+    discards: Option<u64>,
     children: Children<K, Change<V>>,
 }
 
@@ -94,6 +100,7 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
             buffer,
             observed_ms: Context::NO_STREAM_TIME,
             first_ms: i64::MIN,
+            discards: None,
             children: task.children(id),
         });
         let table = TableDef::new(TableKind::Suppressed, vec![self.node], self.serdes.clone());
@@ -133,6 +140,17 @@ impl<K: Data, V: Data> Table<'_, Windowed<K>, V> {
 // === impl Suppress ===
 
 impl<K: Data, V: Data> Suppress<K, V> {
+    /// Takes up the times again that the buffer has: at first, and when changes were taken back.
+    fn look_anew(&mut self, ctx: &mut Context) -> Result<(), ProcessError> {
+        let discards = Some(ctx.stores().discards());
+        if self.discards != discards {
+            self.observed_ms = self.store.latest_ms(ctx)?;
+            self.first_ms = i64::MIN;
+            self.discards = discards;
+        }
+        Ok(())
+    }
+
     fn emit(&mut self, ctx: &mut Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
         if record.value.new.is_none() && self.skips_deletions {
             return Ok(());
@@ -163,6 +181,7 @@ impl<K: Data, V: Data> Suppress<K, V> {
 
 impl<K: Data, V: Data> Node<K, Change<V>> for Suppress<K, V> {
     fn push(&mut self, ctx: &mut Context, record: Record<K, Change<V>>) -> Result<(), ProcessError> {
+        self.look_anew(ctx)?;
         self.observed_ms = self.observed_ms.max(record.timestamp_ms);
         let time = (self.time_of)(&record.key, record.timestamp_ms);
         self.store.put(ctx, &record, time)?;

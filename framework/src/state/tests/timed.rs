@@ -340,10 +340,16 @@ fn a_buffer_is_found_again_in_its_changelog() {
             });
             stores.commit(&CommitPoint::default()).expect("a writable store");
         };
-        for (key, value, time) in [(b"a", "first", 30), (b"b", "b", 10), (b"c", "c", 20), (b"a", "second", 5)] {
-            stores.put_buffered(STORE, key, value.as_bytes(), time, 0).expect("a readable store");
+        let updates = [(b"a", "first", 30), (b"b", "b", 10), (b"c", "c", 20), (b"a", "second", 5)];
+        for (at, (key, value, time)) in (1..).zip(updates) {
+            stores.put_buffered(STORE, key, value.as_bytes(), time, at).expect("a readable store");
         }
         commit(&mut stores);
+        let latest = |stores: &mut TaskStores| stores.latest_buffered_ms(STORE).expect("a readable store");
+        stores.put_buffered(STORE, b"gone", b"", 0, 9).expect("a readable store");
+        assert_eq!(latest(&mut stores), 9);
+        stores.discard();
+        assert_eq!(latest(&mut stores), 4);
         // Out and in again, by an earlier time, within one interval.
         let taken = stores.take_buffered(STORE, 10, 0).expect("a readable store");
         assert_eq!(taken, Some((10, b"b".to_vec(), b"b".to_vec())));
@@ -360,6 +366,7 @@ fn a_buffer_is_found_again_in_its_changelog() {
             restored.restore(STORE, &batch(TopicPartition::new("c", 3), &records), 2).expect("a writable store");
         }
         assert_eq!(restored.buffer_size(STORE).expect("a readable store"), BufferSize { records: 3, bytes: 15 });
+        assert_eq!(latest(&mut restored), 4, "of those that wait still");
         let mut all = Vec::new();
         while let Some((time, _, value)) = restored.take_buffered(STORE, i64::MAX, 0).expect("a readable store") {
             all.push((time, String::from_utf8(value).expect("text")));

@@ -79,14 +79,26 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     // One is a prefix of another; mostly there is a key and a value.
-    let keys = prop::sample::select(vec![Some("a"), Some("a"), Some("ab"), Some("a"), None]);
-    let values = prop::sample::select(vec![true, true, true, true, true, false]);
+    let keys = prop_oneof![4 => Just(Some("a")), 3 => Just(Some("ab")), 2 => Just(Some("b")), 1 => Just(None)];
+    let values = prop::bool::weighted(0.9);
     let record = (any::<bool>(), keys, values, 0..30i64).prop_map(|(left, key, has_value, at)| {
         let key = key.map(str::to_owned);
         // Equal times are of interest.
         Step::Record { left, key, has_value, at: at * 7 }
     });
-    prop::collection::vec(prop_oneof![9 => record, 1 => (0..40i64).prop_map(Step::Wait)], 1..20)
+    let step = prop_oneof![9 => record, 1 => (0..40i64).prop_map(Step::Wait)];
+    // So are several values of one key and time, and time that goes on: windows close by the latest record only.
+    let steps = prop::collection::vec((step, prop::bool::weighted(0.2)), 1..20);
+    (steps, any::<bool>()).prop_map(|(mut steps, goes_on)| {
+        for (number, (step, _)) in (0..).zip(&mut steps) {
+            if let Step::Record { at, .. } = step
+                && goes_on
+            {
+                *at = *at / 4 / 7 * 7 + number * 14;
+            }
+        }
+        steps.into_iter().flat_map(|(step, twice)| vec![step; 1 + usize::from(twice)]).collect()
+    })
 }
 
 fn shapes(left_is_outer: bool, right_is_outer: bool) -> impl Strategy<Value = Shape> {
@@ -185,6 +197,24 @@ fn many_values_of_one_time_are_read_in_pages() {
         .map(|(left, at)| Step::Record { left, key: Some("a".to_owned()), has_value: true, at })
         .collect();
     agrees(shape, &steps, 0).expect("as the model says");
+}
+
+/// Windows of both sides are found open at a key and time with two values, behind which there is another one.
+#[test]
+fn looking_for_closed_windows_ends_between_two_values_of_one_key_and_time() {
+    let shape = Shape { left_is_outer: true, right_is_outer: true, before_ms: 70, after_ms: 10, grace_ms: 20 };
+    let records = [(false, "a", 443), (true, "b", 471), (true, "b", 471), (false, "b", 492), (true, "c", 494)];
+    let records = records.into_iter().chain([(true, "d", 515)]);
+    let steps: Vec<_> =
+        records.map(|(left, key, at)| Step::Record { left, key: Some(key.to_owned()), has_value: true, at }).collect();
+    agrees(shape, &steps, 0).expect("as the model says");
+    let mut model = Model::new(shape, 0);
+    for step in &steps {
+        let Step::Record { left, key, at, .. } = step else { continue };
+        model.record(*left, key.as_deref(), Some("v"), *at);
+    }
+    let expected = [("b", "v+-", 471); 2].map(|(key, joined, at)| (Some(key.to_owned()), joined.to_owned(), at));
+    assert_eq!(model.take_results(), expected, "of Kafka Streams");
 }
 
 #[test]

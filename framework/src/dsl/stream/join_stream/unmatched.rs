@@ -165,7 +165,7 @@ impl<K: Data, V: Data, T: Data> Unmatched<K, V, T> {
         loop {
             let mut taken = std::mem::take(&mut self.taken);
             taken.clear();
-            let more = self.store.take(ctx, &from, &mut taken, |time, side| {
+            let more = self.store.take(ctx, &from, &mut taken, |time, side, has_several| {
                 last = Some(time);
                 let stays = if own_left && other_left {
                     Visit::Stop
@@ -176,7 +176,8 @@ impl<K: Data, V: Data, T: Data> Unmatched<K, V, T> {
                         return Visit::Take;
                     }
                     *(if is_own { &mut own_left } else { &mut other_left }) = true;
-                    Visit::Leave
+                    // Kafka Streams looks at each value, and so ends before the second one of this entry.
+                    if own_left && other_left && has_several { Visit::Stop } else { Visit::Leave }
                 };
                 left_from.get_or_insert(time);
                 stays

@@ -155,6 +155,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
     #[test]
     fn groups_of_joined_tables_are_right_after_each_commit(steps in steps(), left in any::<bool>(), right in any::<bool>()) {
         let mut driver = driver(|topology| {

@@ -72,9 +72,10 @@ fn pipe(driver: &mut TopologyTestDriver, (to_stream, key, value, at): Input) {
     driver.pipe(&topic, &key.to_string(), &value, at).expect("processed");
 }
 
-fn joined(stream: (u8, u8, i64), row: Option<u8>) -> (String, String, i64) {
-    let row = row.map_or_else(|| "-".to_owned(), |row| row.to_string());
-    (stream.0.to_string(), format!("{}{row}", stream.1), stream.2)
+/// The result of a record of the stream, if the join has one.
+fn joined(left: bool, (key, value, at): (u8, u8, i64), row: Option<u8>) -> Option<(String, String, i64)> {
+    let shown = row.map_or_else(|| "-".to_owned(), |row| row.to_string());
+    (left || row.is_some()).then(|| (key.to_string(), format!("{value}{shown}"), at))
 }
 
 fn written(driver: &mut TopologyTestDriver) -> Vec<(String, String, i64)> {
@@ -87,19 +88,23 @@ fn show(value: &Option<String>, row: Option<&String>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn a_stream_finds_rows_as_they_were_at_its_time(inputs in inputs()) {
+    fn a_stream_finds_rows_as_they_were_at_its_time(inputs in inputs(), left in any::<bool>()) {
         let mut driver = driver(|topology| {
             let table = topology.table("t", Plain::default()).versioned("t", ms(HISTORY_MS));
-            topology.stream("s", Nullable::default()).left_join(&table, |_, value, row| show(value, row)).to("out");
+            let stream = topology.stream("s", Nullable::default());
+            match left {
+                true => stream.left_join(&table, |_, value, row| show(value, row)).to("out"),
+                false => stream.join(&table, |_, value, row| show(value, Some(row))).to("out"),
+            }
         });
         let (mut table, mut expected) = (NaiveTable::default(), Vec::new());
         for input in inputs {
             pipe(&mut driver, input);
             match input {
-                (true, key, Some(value), at) => expected.push(joined((key, value, at), table.as_of(key, at))),
+                (true, key, Some(value), at) => expected.extend(joined(left, (key, value, at), table.as_of(key, at))),
                 (true, ..) => {}
                 (false, key, value, at) => table.update(key, value, at),
             }
@@ -108,11 +113,15 @@ proptest! {
     }
 
     #[test]
-    fn a_join_with_grace_waits_for_the_table(inputs in inputs(), grace in 0..HISTORY_MS) {
+    fn a_join_with_grace_waits_for_the_table(inputs in inputs(), grace in 0..HISTORY_MS, left in any::<bool>()) {
         let mut driver = driver(|topology| {
             let table = topology.table("t", Plain::default()).versioned("t", ms(HISTORY_MS));
             let stream = topology.stream("s", Nullable::default());
-            stream.left_join_with_grace(&table, ms(grace), |_, value, row| show(value, row)).to("out");
+            let joined = match left {
+                true => stream.left_join_with_grace(&table, ms(grace), |_, value, row| show(value, row)),
+                false => stream.join_with_grace(&table, ms(grace), |_, value, row| show(value, Some(row))),
+            };
+            joined.to("out");
         });
         let (mut table, mut expected) = (NaiveTable::default(), Vec::new());
         let (mut waiting, mut latest): (Vec<(u8, u8, i64)>, i64) = (Vec::new(), -1);
@@ -120,7 +129,7 @@ proptest! {
             pipe(&mut driver, input);
             match input {
                 (true, key, Some(value), at) if at < latest - grace => {
-                    expected.push(joined((key, value, at), table.as_of(key, at)));
+                    expected.extend(joined(left, (key, value, at), table.as_of(key, at)));
                 }
                 (true, key, Some(value), at) => {
                     latest = latest.max(at);
@@ -128,7 +137,8 @@ proptest! {
                     // Stable: those of one time and key stay in the order of their coming.
                     waiting.sort_by_key(|(key, _, at)| (*at, *key));
                     let due: Vec<_> = waiting.extract_if(.., |(_, _, at)| *at <= latest - grace).collect();
-                    expected.extend(due.into_iter().map(|(key, value, at)| joined((key, value, at), table.as_of(key, at))));
+                    let joined = |(key, value, at)| joined(left, (key, value, at), table.as_of(key, at));
+                    expected.extend(due.into_iter().filter_map(joined));
                 }
                 (true, ..) => {}
                 (false, key, value, at) => table.update(key, value, at),

@@ -138,7 +138,7 @@ impl Model {
         self.earliest = i64::MAX;
         let (mut left_is_open, mut right_is_open, mut stays) = (false, false, Vec::new());
         let waiting = std::mem::take(&mut self.waiting);
-        let mut rest = waiting.into_iter().peekable();
+        let mut rest = waiting.into_iter();
         while let Some(entry) = rest.next() {
             self.earliest = entry.at;
             let (_, after) = self.shape.reach(entry.left);
@@ -149,12 +149,7 @@ impl Model {
             }
             if entry.at + after + self.shape.grace_ms >= self.stream_time {
                 *(if entry.left { &mut left_is_open } else { &mut right_is_open }) = true;
-                let (at, left, key) = (entry.at, entry.left, entry.key.clone());
                 stays.push(entry);
-                // Records of one key and time are one entry.
-                while let Some(same) = rest.next_if(|next| (next.at, next.left, &next.key) == (at, left, &key)) {
-                    stays.push(same);
-                }
             } else {
                 self.emit_alone(entry.left, Some(&entry.key), &entry.value, entry.at);
             }
