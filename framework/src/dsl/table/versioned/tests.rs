@@ -39,7 +39,10 @@ type Input = (bool, u8, Option<u8>, i64);
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let values = prop_oneof![1 => Just(None), 3 => (0..9u8).prop_map(Some)];
-    prop::collection::vec((any::<bool>(), 0..3u8, values, 0..300i64), 1..30)
+    // A tombstone has a time of its own: one at exactly the time of a value may leave no trace, which the tests of the store are about.
+    let input = (any::<bool>(), 0..3u8, values, 0..150i64)
+        .prop_map(|(to_stream, key, value, at)| (to_stream, key, value, at * 2 + i64::from(value.is_none())));
+    prop::collection::vec(input, 1..30)
 }
 
 /// A table, by its definition: all its updates.
@@ -88,7 +91,7 @@ fn show(value: &Option<String>, row: Option<&String>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_stream_finds_rows_as_they_were_at_its_time(inputs in inputs(), left in any::<bool>()) {

@@ -183,7 +183,7 @@ pub(super) fn agrees(
     if let Emit::OnClose { interval_ms } = emit {
         driver.set_emit_interval(ms(interval_ms));
     }
-    let topic = TestTopic::new("in", nullable.clone());
+    let topic = TestTopic::new("in", nullable);
     let mut now_ms = 0;
     for (number, step) in steps.iter().enumerate() {
         match step {
