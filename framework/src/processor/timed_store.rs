@@ -10,7 +10,7 @@ use std::{
 use super::{Context, ProcessError, Target, store_context::HasStores};
 use crate::{
     serde::{Presence, Serde, SerdeError},
-    state::{Direction, StoreId, TimedKey},
+    state::{Direction, Row, StoreId, TimedKey},
 };
 
 /// A store of rows by key and window, or by key and session. It owns the buffers that keys and values are written into.
@@ -30,6 +30,14 @@ pub struct TimedEntry<'s, V> {
     serde: &'s Arc<dyn Serde<V>>,
     key: &'s [u8],
     buffer: &'s mut Vec<u8>,
+}
+
+/// Rows of all keys on their way to a function.
+struct Reading<'s, K, V, F> {
+    store: &'s TimedStore<K, V>,
+    f: F,
+    /// Why it ended early, when a row cannot be read.
+    wrong: Option<SerdeError>,
 }
 
 // === impl TimedStore ===
@@ -102,30 +110,66 @@ impl<K: 'static, V: 'static> TimedStore<K, V> {
         ctx: &mut impl HasStores,
         times: RangeInclusive<i64>,
         after: Option<&(K, i64)>,
-        mut f: impl FnMut(K, (i64, i64), V, i64) -> ControlFlow<()>,
+        f: impl FnMut(K, (i64, i64), V, i64) -> ControlFlow<()>,
     ) -> Result<(), ProcessError> {
         if let Some((key, _)) = after {
             self.entry(key)?;
         }
         let after = after.map(|(_, time)| TimedKey::window(&self.key, *time));
-        let mut wrong = None;
-        ctx.stores_mut().scan_all_times(self.id, times, after, Direction::Forward, |found, row| {
-            let key = self.key_serde.deserialize(Some(found.key));
-            match key.and_then(|key| Ok((key, self.value_serde.deserialize(Some(row.value))?))) {
-                Ok((key, value)) => f(key, (found.start_ms, found.end_ms), value, row.timestamp_ms),
-                Err(error) => {
-                    wrong = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        wrong.map_or(Ok(()), |source| Err(failed(&self.name, source)))
+        let mut reading = Reading::new(self, f);
+        let each = |found: TimedKey<'_>, row: Row<'_>| reading.visit(found, row);
+        ctx.stores_mut().scan_all_times(self.id, times, after, Direction::Forward, each)?;
+        reading.finish()
+    }
+
+    /// As [`TimedStore::scan_all`], with the rows that cannot be read any more and are not removed yet.
+    ///
+    /// # Errors
+    ///
+    /// When a row cannot be deserialized or the state fails.
+    pub fn scan_kept(
+        &self,
+        ctx: &mut impl HasStores,
+        times: RangeInclusive<i64>,
+        f: impl FnMut(K, (i64, i64), V, i64) -> ControlFlow<()>,
+    ) -> Result<(), ProcessError> {
+        let mut reading = Reading::new(self, f);
+        ctx.stores_mut().scan_kept_times(self.id, times, |found, row| reading.visit(found, row))?;
+        reading.finish()
     }
 }
 
 impl<K, V> fmt::Debug for TimedStore<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimedStore").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+// === impl Reading ===
+
+impl<'s, K, V, F> Reading<'s, K, V, F>
+where
+    K: 'static,
+    V: 'static,
+    F: FnMut(K, (i64, i64), V, i64) -> ControlFlow<()>,
+{
+    const fn new(store: &'s TimedStore<K, V>, f: F) -> Self {
+        Self { store, f, wrong: None }
+    }
+
+    fn visit(&mut self, found: TimedKey<'_>, row: Row<'_>) -> ControlFlow<()> {
+        let key = self.store.key_serde.deserialize(Some(found.key));
+        match key.and_then(|key| Ok((key, self.store.value_serde.deserialize(Some(row.value))?))) {
+            Ok((key, value)) => (self.f)(key, (found.start_ms, found.end_ms), value, row.timestamp_ms),
+            Err(error) => {
+                self.wrong = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), ProcessError> {
+        self.wrong.map_or(Ok(()), |source| Err(failed(&self.store.name, source)))
     }
 }
 

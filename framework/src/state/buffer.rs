@@ -10,7 +10,7 @@
 
 use std::{collections::HashMap, ops::ControlFlow, sync::LazyLock};
 
-use super::{Direction, StateError, StoreId, TaskStores};
+use super::{BufferValue, Direction, StateError, StoreId, TaskStores};
 use crate::log::{Batch, Headers, HeadersRef};
 
 const BY_TIME: u8 = 0;
@@ -30,7 +30,7 @@ pub type Buffered = (i64, Vec<u8>, Vec<u8>);
 pub struct BufferSize {
     /// How many keys.
     pub records: u64,
-    /// Bytes of keys and values.
+    /// Their bytes, counted as Kafka Streams does: times, keys, values, and where the updates come from.
     pub bytes: u64,
 }
 
@@ -93,14 +93,13 @@ impl TaskStores {
         let time = before.as_ref().map_or(time, |(_, time)| *time);
         let Summary { mut size, latest_ms } = self.buffer_summary(store)?;
         match &before {
-            Some((before, _)) => size.bytes = size.bytes.saturating_sub(before.len() as u64),
+            Some((before, _)) => size.bytes = size.bytes.saturating_sub(weight(key, before)),
             None => {
                 self.write(store, &by_time(time, key), Some(&[]), timestamp_ms);
                 size.records += 1;
-                size.bytes += key.len() as u64;
             }
         }
-        size.bytes += value.len() as u64;
+        size.bytes += weight(key, value);
         self.set_buffer_summary(store, Summary { size, latest_ms: timestamp_ms.max(latest_ms) });
         let row = [value, &time.to_be_bytes()].concat();
         self.write(store, &by_key(key), Some(&row), timestamp_ms);
@@ -196,8 +195,7 @@ impl TaskStores {
         self.write(store, &by_time(time, key), None, timestamp_ms);
         self.write(store, &by_key(key), None, timestamp_ms);
         let Summary { size: BufferSize { records, bytes }, latest_ms } = self.buffer_summary(store)?;
-        let bytes = bytes.saturating_sub((key.len() + value.len()) as u64);
-        let size = BufferSize { records: records.saturating_sub(1), bytes };
+        let size = BufferSize { records: records.saturating_sub(1), bytes: bytes.saturating_sub(weight(key, &value)) };
         self.set_buffer_summary(store, Summary { size, latest_ms });
         Ok(Some(value))
     }
@@ -221,6 +219,13 @@ pub(super) fn logged(stored: &[u8]) -> Option<&[u8]> {
 pub(super) fn logged_headers(value: Option<&[u8]>) -> &'static Headers {
     static VERSIONED: LazyLock<Headers> = LazyLock::new(|| Headers::new([(VERSION_HEADER, Some(VERSION))]));
     if value.is_some() { &VERSIONED } else { Headers::none() }
+}
+
+/// How many bytes an update counts for. When a buffer is full decides what is passed on early, so this is what Kafka Streams
+/// counts, not what it takes on disk.
+fn weight(key: &[u8], value: &[u8]) -> u64 {
+    let value = BufferValue::read(value).map_or(value.len(), |(value, _)| value.weight());
+    (TIME_BYTES + key.len() + value) as u64
 }
 
 fn by_key(key: &[u8]) -> Vec<u8> {

@@ -80,6 +80,16 @@ impl<'a> BufferValue<'a> {
         let new = take_bytes(rest)?;
         Some((Self { timestamp_ms, offset, topic, partition, headers, prior, old, new }, bytes))
     }
+
+    /// How many bytes Kafka Streams counts for it: no lengths, and a prior value that is the old one only once.
+    pub(super) fn weight(&self) -> usize {
+        let characters = |text: &str| text.encode_utf16().count();
+        let headers = self.headers.iter().map(|(name, value)| characters(name) + value.map_or(0, <[u8]>::len));
+        let old = self.old.filter(|_| self.old != self.prior);
+        let values = [self.prior, old, self.new].into_iter().flatten().map(<[u8]>::len);
+        let numbers = size_of_val(&self.timestamp_ms) + size_of_val(&self.offset) + size_of_val(&self.partition);
+        numbers + characters(self.topic) + headers.sum::<usize>() + values.sum::<usize>()
+    }
 }
 
 fn len(len: usize) -> i32 {

@@ -259,8 +259,16 @@ pub(super) fn bucket_bytes(bucket: i64) -> [u8; BUCKET_BYTES] {
 impl Visible {
     /// `None` when there can be none.
     pub(super) fn new(layout: Layout, stream_time_ms: i64, times: RangeInclusive<i64>) -> Option<Self> {
-        let from = layout.retention.visible_from(stream_time_ms).max(*times.start()).max(0);
-        let to = stream_time_ms.min(*times.end());
+        Self::since(layout, layout.retention.visible_from(stream_time_ms), stream_time_ms, times)
+    }
+
+    /// Those too that cannot be read any more, and are not removed yet.
+    pub(super) fn kept(layout: Layout, stream_time_ms: i64, times: RangeInclusive<i64>) -> Option<Self> {
+        Self::since(layout, layout.retention.accepted_from(stream_time_ms), stream_time_ms, times)
+    }
+
+    fn since(layout: Layout, first_ms: i64, stream_time_ms: i64, times: RangeInclusive<i64>) -> Option<Self> {
+        let (from, to) = (first_ms.max(*times.start()).max(0), stream_time_ms.min(*times.end()));
         (from <= to).then_some(Self { layout, from, to })
     }
 

@@ -67,7 +67,8 @@ impl Buffer {
         Self { max_records: Some(records), ..self }
     }
 
-    /// At most so many bytes of keys and values.
+    /// At most so many bytes, counted as `BufferConfig.maxBytes` of Kafka Streams counts them: for each key those of the key, of its
+    /// last value and of the values before it, of the headers and of the name of the topic that the update comes from, and 28 more.
     #[must_use]
     pub const fn max_bytes(self, bytes: u64) -> Self {
         Self { max_bytes: Some(bytes), ..self }

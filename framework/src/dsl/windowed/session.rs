@@ -161,27 +161,28 @@ impl<K: Data, A: Data, I, F, M> Aggregate<K, A, I, F, M> {
         key: K,
         (start_ms, end_ms): (i64, i64),
         value: Change<A>,
+        headers: Headers,
     ) -> Result<(), ProcessError> {
         let key = Windowed { key, start_ms, end_ms };
-        // As in Kafka Streams, results of sessions have no headers.
-        self.children.forward(ctx, Record { key, value, timestamp_ms: end_ms, headers: Headers::default() })
+        self.children.forward(ctx, Record { key, value, timestamp_ms: end_ms, headers })
     }
 
-    /// Passes on the rows of sessions that have closed.
-    fn close(&mut self, ctx: &mut Context, timestamp_ms: i64) -> Result<(), ProcessError> {
+    /// Passes on the rows of sessions that have closed, with the headers of the record that made them close.
+    fn close(&mut self, ctx: &mut Context, timestamp_ms: i64, headers: &Headers) -> Result<(), ProcessError> {
         let close_ms = self.close_ms();
         let Some(closing) = &mut self.closing else { return Ok(()) };
         let Some(since) = closing.due(ctx, &self.store, close_ms, close_ms - 1)? else { return Ok(()) };
         closing.closed(ctx, &self.store, close_ms, timestamp_ms);
         let mut rows = Vec::new();
-        self.store.scan_all(ctx, since.unwrap_or(0).max(0)..=close_ms - 1, None, |key, bounds, new, _| {
+        // By the default retention no session that has closed can be read any more.
+        self.store.scan_kept(ctx, since.unwrap_or(0).max(0)..=close_ms - 1, |key, bounds, new, _| {
             rows.push((key, bounds, new));
             ControlFlow::Continue(())
         })?;
         // They lie by the bytes of their keys within an interval of time.
         rows.sort_by_key(|(_, (start, end), _)| (*end, *start));
         for (key, bounds, new) in rows {
-            self.forward(ctx, key, bounds, Change::latest(Some(new), None))?;
+            self.forward(ctx, key, bounds, Change::latest(Some(new), None), headers.clone())?;
         }
         Ok(())
     }
@@ -213,6 +214,8 @@ where
         if end < self.close_ms() {
             ctx.drop_record(DropReason::Late);
         } else {
+            // As in Kafka Streams, updates of sessions have no headers.
+            let no_headers = Headers::default;
             let is_silent = self.closing.is_some() || self.children.is_empty();
             // A session of one time that gets another record of it stays as it is; as in Kafka Streams, where its record cache knows the
             // old value, and nobody else does.
@@ -224,7 +227,7 @@ where
                     // Gone already where it has expired.
                     let _ = self.store.entry(&record.key)?.write(ctx, bounds, None, time)?;
                     if !is_silent {
-                        self.forward(ctx, record.key.clone(), bounds, Change::latest(None, Some(old)))?;
+                        self.forward(ctx, record.key.clone(), bounds, Change::latest(None, Some(old)), no_headers())?;
                     }
                 }
             }
@@ -233,10 +236,10 @@ where
                 ctx.drop_record(DropReason::Expired);
             }
             if !is_silent {
-                self.forward(ctx, record.key, (start, end), Change::latest(new, before))?;
+                self.forward(ctx, record.key, (start, end), Change::latest(new, before), no_headers())?;
             }
         }
         self.touched = touched;
-        self.close(ctx, time)
+        self.close(ctx, time, &record.headers)
     }
 }

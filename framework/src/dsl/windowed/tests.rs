@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::{
     Topology, TopologyError,
-    dsl::{Buffer, Stream, TimeWindows, TopologyBuilder},
+    dsl::{Buffer, SessionWindows, Stream, TimeWindows, TopologyBuilder},
+    log::Headers,
     serde::Serdes,
-    testing::{TestTopic, TopologyTestDriver},
+    testing::{TestRecord, TestTopic, TopologyTestDriver},
 };
 
 type Plain = Serdes<String, String>;
@@ -96,4 +97,23 @@ fn a_buffer_that_must_not_emit_early_fails_when_it_is_full() {
     let topic = TestTopic::new("in", Plain::default());
     let error = driver.pipe(&topic, &"k1".to_owned(), &"v".to_owned(), 3).expect_err("two windows wait");
     assert!(error.to_string().contains("2 updates"), "{error}");
+}
+
+#[test]
+fn sessions_that_have_closed_are_passed_on_by_the_default_retention_with_the_headers_of_what_closed_them() {
+    let mut driver = driver(|topology| {
+        let windows = SessionWindows::with_gap(ms(40)).grace(ms(20));
+        let counts = input(topology).group_by_key().windowed_by(windows).emit_on_close().count();
+        counts.to_stream().map(|session, count| (session.key.clone(), *count)).to("out");
+    });
+    pipe(&mut driver, &[(1, 0), (1, 30), (2, 50), (2, 90)]);
+    let (key, value) = (Some(b"k3".to_vec()), Some(b"v".to_vec()));
+    let headers = Headers::new([("h", Some(&b"1"[..]))]);
+    let last = TestRecord { topic: "in".into(), key, value, timestamp_ms: 120, headers: headers.clone() };
+    driver.pipe_bytes(&last).expect("processed");
+    let out = TestTopic::<String, Option<i64>>::new("out", Serdes::default());
+    let closed = driver.read(&out).expect("counts");
+    let closed: Vec<_> =
+        closed.into_iter().map(|record| (record.key, record.value, record.timestamp_ms, record.headers)).collect();
+    assert_eq!(closed, [("k1".to_owned(), Some(2), 30, headers)]);
 }

@@ -149,9 +149,39 @@ impl TaskStores {
         times: RangeInclusive<i64>,
         after: Option<TimedKey<'_>>,
         direction: Direction,
+        f: impl FnMut(TimedKey<'_>, Row<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let visible = self.visible(store, times);
+        self.scan_visible(store, visible, after, direction, f)
+    }
+
+    /// Walks the rows of all keys whose times lie in a range, bucket by bucket, until `f` breaks; also those that cannot be read any more,
+    /// and are not removed yet.
+    ///
+    /// # Errors
+    /// As [`TaskStores::read`].
+    ///
+    /// # Panics
+    /// When the store's rows do not belong to a time.
+    pub fn scan_kept_times(
+        &mut self,
+        store: StoreId,
+        times: RangeInclusive<i64>,
+        f: impl FnMut(TimedKey<'_>, Row<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let kept = Visible::kept(self.layout(store), self.times.live(store), times);
+        self.scan_visible(store, kept, None, Direction::Forward, f)
+    }
+
+    fn scan_visible(
+        &mut self,
+        store: StoreId,
+        visible: Option<Visible>,
+        after: Option<TimedKey<'_>>,
+        direction: Direction,
         mut f: impl FnMut(TimedKey<'_>, Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
-        let Some(visible) = self.visible(store, times) else { return Ok(()) };
+        let Some(visible) = visible else { return Ok(()) };
         let (first, behind) = visible.bounds();
         let mut lower = first.to_vec();
         if let Some(after) = after {

@@ -128,3 +128,18 @@ fn what_a_record_that_failed_had_passed_on_waits_again() {
     assert_eq!(pipe(&mut driver, &update("b", 3, 14)), Some(vec![update("a", 1, 0)]));
     assert_eq!(pipe(&mut driver, &update("b", 4, 15)), Some(vec![update("c", 2, 5)]));
 }
+
+#[test]
+fn bytes_are_counted_as_kafka_streams_counts_them() {
+    let topology = Topology::builder("test");
+    let table = topology.table("in", Serdes::<String, i64>::default());
+    // Key, topic, value, and 28 of times, offset and partition; an update of a row has its old value, too.
+    let buffer = Buffer::unbounded().max_bytes(2 * (1 + 2 + 8 + 28) + 8).emit_early_when_full();
+    table.suppress_for(Duration::from_secs(60), buffer).to_stream().to("out");
+    let topology = topology.build().expect("a correct topology");
+    let mut driver = TopologyTestDriver::new(&topology).expect("state in memory");
+    assert_eq!(pipe(&mut driver, &update("a", 1, 0)), Some(vec![]));
+    assert_eq!(pipe(&mut driver, &update("b", 2, 1)), Some(vec![]));
+    assert_eq!(pipe(&mut driver, &update("b", 3, 2)), Some(vec![]), "it fits just so");
+    assert_eq!(pipe(&mut driver, &update("c", 4, 3)), Some(vec![update("a", 1, 0)]));
+}
