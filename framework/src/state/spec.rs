@@ -64,6 +64,8 @@ pub enum StoreKind {
 pub struct Retention {
     /// A row can be read while its time is later than the store's time less this, in ms.
     pub retention_ms: i64,
+    /// Whether it can be read a millisecond longer, as from stores of Kafka Streams that are in the order of time.
+    pub in_time_order: bool,
     /// Rows lie together by such intervals of their time, in ms, and by key within one. A range of one key's times is a seek per
     /// interval; a range of times, whatever the keys, reads whole intervals.
     pub bucket_ms: i64,
@@ -150,7 +152,7 @@ impl Retention {
     /// So many ms, in the intervals that Kafka Streams would choose: half of it, a minute at the least.
     #[must_use]
     pub const fn new(retention_ms: i64) -> Self {
-        let retention = Self { retention_ms, bucket_ms: 1 };
+        let retention = Self { retention_ms, in_time_order: false, bucket_ms: 1 };
         Self { bucket_ms: retention.segment_ms(), ..retention }
     }
 
@@ -158,6 +160,12 @@ impl Retention {
     #[must_use]
     pub const fn in_buckets(self, bucket_ms: i64) -> Self {
         Self { bucket_ms: if bucket_ms < 1 { 1 } else { bucket_ms }, ..self }
+    }
+
+    /// The same for a store that is in the order of time.
+    #[must_use]
+    pub const fn in_time_order(self) -> Self {
+        Self { in_time_order: true, ..self }
     }
 
     /// The interval by which rows are removed.
@@ -168,7 +176,7 @@ impl Retention {
 
     /// The earliest time of rows that can be read when the store's time is `stream_time_ms`.
     pub(super) fn visible_from(self, stream_time_ms: i64) -> i64 {
-        stream_time_ms.saturating_sub(self.retention_ms).saturating_add(1)
+        stream_time_ms.saturating_sub(self.retention_ms).saturating_add(if self.in_time_order { 0 } else { 1 })
     }
 
     /// The earliest time of rows that are taken. Rows between this and [`Retention::visible_from`] are taken, and never seen.

@@ -6,7 +6,7 @@ use super::{Fold, WindowedGrouped};
 use crate::{
     dsl::{Table, windows::Windows},
     serde::{Data, Serde, Serdes, Windowed},
-    state::StoreKind,
+    state::{Retention, StoreKind},
     topology::Factory,
 };
 
@@ -90,6 +90,10 @@ impl<'t, K: Data, V: Data, W: FixedWindows> WindowedGrouped<'t, K, V, W> {
         F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
     {
         let make = |key_serde| self.windows.nodes::<K, V, A, I, F>(fold, key_serde, self.on_close).0;
-        self.aggregated(operator, serdes, StoreKind::TimestampedWindow, make)
+        // Windows without grace close when their rows have just reached the default retention.
+        let kind = |retention: Retention| {
+            StoreKind::TimestampedWindow(if self.on_close { retention.in_time_order() } else { retention })
+        };
+        self.aggregated(operator, serdes, kind, make)
     }
 }

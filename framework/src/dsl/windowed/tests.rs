@@ -117,3 +117,16 @@ fn sessions_that_have_closed_are_passed_on_by_the_default_retention_with_the_hea
         closed.into_iter().map(|record| (record.key, record.value, record.timestamp_ms, record.headers)).collect();
     assert_eq!(closed, [("k1".to_owned(), Some(2), 30, headers)]);
 }
+
+#[test]
+fn windows_without_grace_are_passed_on_by_the_default_retention_when_they_close() {
+    let mut driver = driver(|topology| {
+        let windows = TimeWindows::tumbling(ms(100));
+        let counts = input(topology).group_by_key().windowed_by(windows).emit_on_close().count();
+        counts.to_stream().map(|window, count| (window.start_ms.to_string(), *count)).to("out");
+    });
+    pipe(&mut driver, &[(1, 0), (1, 50), (1, 100), (1, 200)]);
+    let out = TestTopic::<String, Option<i64>>::new("out", Serdes::default());
+    let closed = driver.read(&out).expect("counts").into_iter().map(|record| (record.key, record.value));
+    assert_eq!(closed.collect::<Vec<_>>(), [("0".to_owned(), Some(2)), ("100".to_owned(), Some(1))]);
+}

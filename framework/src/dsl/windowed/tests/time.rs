@@ -90,7 +90,8 @@ impl Windows {
         windows.into_iter().filter_map(row).collect()
     }
 
-    /// Whether a row can be seen: as long as the store keeps it after the start of the last window that was ever written.
+    /// Whether a row can be seen: as long as the store keeps it after the start of the last window that was ever written, and a
+    /// millisecond longer where rows are read when their windows close.
     fn is_kept(&self, start: i64) -> bool {
         let retention = self.shape.retention_ms.unwrap_or(self.shape.size_ms + self.shape.grace_ms);
         let (mut last, mut stream_time) = (0, -1);
@@ -99,7 +100,7 @@ impl Windows {
             let written = self.shape.around(input.at).filter(|start| !self.shape.is_closed(*start, stream_time));
             last = written.max().unwrap_or(0).max(last);
         }
-        start > last - retention
+        if self.emit.on_close() { start >= last - retention } else { start > last - retention }
     }
 
     fn stream_time(&self) -> i64 {
