@@ -16,7 +16,7 @@ use super::{Rows, Table};
 use crate::{
     dsl::OTHER_TOPOLOGY,
     processor::Change,
-    serde::Data,
+    serde::{Data, is_null},
     topology::{
         Factory,
         graph::{GraphNode, TableDef, TableKind},
@@ -100,6 +100,10 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
         F: Fn(&K, Option<&V>, Option<&T>) -> Option<W> + Send + Sync + 'static,
     {
         assert!(std::ptr::eq(self.graph, other.graph), "{OTHER_TOPOLOGY}");
+        // A null is no row, as everywhere in tables.
+        let joiner = move |key: &K, left: Option<&V>, right: Option<&T>| {
+            joiner(key, left, right).filter(|joined| !is_null(joined))
+        };
         let joiner = Arc::new(joiner);
         let swapped = Arc::new({
             let joiner = Arc::clone(&joiner);

@@ -35,7 +35,7 @@ use crate::{
         stream::{Sink, source_factory, table_factory},
     },
     processor::Change,
-    serde::{Data, Format, Nullable, Serdes},
+    serde::{Data, Format, Nullable, Serdes, is_null},
     topology::{
         Factory,
         graph::{DataType, GraphNode, Purpose, TableDef, TableKind},
@@ -163,6 +163,9 @@ impl<'t, K: Data, V: Data> Table<'t, K, V> {
         F: Fn(&K, &V, Option<&T>) -> Option<W> + Send + Sync + 'static,
     {
         assert!(std::ptr::eq(self.graph, other.graph), "{OTHER_TOPOLOGY}");
+        // A null is no row, as everywhere in tables.
+        let joiner =
+            move |key: &K, left: &V, right: Option<&T>| joiner(key, left, right).filter(|joined| !is_null(joined));
         let (foreign_key, joiner) = (Arc::new(foreign_key), Arc::new(joiner));
         let (left, right) = (self.serdes.clone(), other.serdes.clone());
         let (left_rows, right_rows) = (self.readable(), other.readable());

@@ -216,3 +216,30 @@ proptest! {
         agrees(shape, &updates)?;
     }
 }
+
+#[test]
+fn a_null_of_the_joiner_is_no_row() {
+    let topology = Topology::builder("test");
+    let [left, right, third] =
+        ["left", "right", "third"].map(|name| topology.table(name, Serdes::<String, String>::default()));
+    let of_right = left.left_join(&right, |_, _, right: Option<&String>| right.cloned());
+    let both = of_right.left_join(&third, |_, right, third| format!("{right:?} {third:?}"));
+    both.to_stream().to("out");
+    let of_key = left.left_join_on(&right, |_, value| Some(value.clone()), |_, _, right| right.cloned());
+    of_key.to_stream().map_values(|_, joined| joined.is_some()).to("by-key");
+    let mut driver = TopologyTestDriver::new(&topology.build().expect("a correct topology")).expect("state in memory");
+    let input = |name| TestTopic::new(name, Serdes::<String, String>::default());
+    let key = "k".to_owned();
+    driver.pipe(&input("left"), &key, &"k".to_owned(), 0).expect("processed");
+    let out = TestTopic::<String, Text>::new("out", Serdes::default());
+    let by_key = TestTopic::<String, bool>::new("by-key", Serdes::default());
+    assert!(driver.read(&out).expect("texts").is_empty());
+    let is_row = |record: Record<String, bool>| record.value;
+    let rows: Vec<_> = driver.read(&by_key).expect("booleans").into_iter().map(is_row).collect();
+    assert_eq!(rows, [false]);
+    driver.pipe(&input("right"), &key, &"r".to_owned(), 1).expect("processed");
+    let joined: Vec<_> = driver.read(&out).expect("texts").into_iter().map(|record| record.value).collect();
+    assert_eq!(joined, [Some("Some(\"r\") None".to_owned())]);
+    let rows: Vec<_> = driver.read(&by_key).expect("booleans").into_iter().map(is_row).collect();
+    assert_eq!(rows, [true]);
+}
