@@ -55,6 +55,14 @@ pub trait FixedKeyProcessor<K, V>: 'static {
 
 /// A record whose key cannot be changed: there is no way to make one, but from one.
 ///
+/// ```compile_fail,E0277
+/// use millpond::processor::{FixedKeyRecord, Record};
+///
+/// fn other(record: Record<String, i64>) -> FixedKeyRecord<String, i64> {
+///     record.with_key("another".to_owned()).into()
+/// }
+/// ```
+///
 /// ```compile_fail,E0451
 /// use millpond::processor::FixedKeyRecord;
 ///
@@ -83,6 +91,12 @@ pub(crate) struct FixedKey<P>(pub(crate) P);
 // === impl FixedKeyRecord ===
 
 impl<K, V> FixedKeyRecord<K, V> {
+    /// Not for users: it would let them give records other keys.
+    fn of(record: Record<K, V>) -> Self {
+        let Record { key, value, timestamp_ms, headers } = record;
+        Self { key, value, timestamp_ms, headers }
+    }
+
     /// The key.
     #[must_use]
     pub fn key(&self) -> &K {
@@ -100,13 +114,6 @@ impl<K, V> FixedKeyRecord<K, V> {
     #[must_use]
     pub fn at(self, timestamp_ms: i64) -> Self {
         Self { timestamp_ms, ..self }
-    }
-}
-
-impl<K, V> From<Record<K, V>> for FixedKeyRecord<K, V> {
-    fn from(record: Record<K, V>) -> Self {
-        let Record { key, value, timestamp_ms, headers } = record;
-        Self { key, value, timestamp_ms, headers }
     }
 }
 
@@ -207,7 +214,7 @@ impl<K: Clone + 'static, V, P: FixedKeyProcessor<K, V>> Processor<K, V> for Fixe
     }
 
     fn process(&mut self, ctx: &mut ProcessorContext<'_, K, P::Value>, record: Record<K, V>) -> ProcessorResult {
-        self.0.process(&mut FixedKeyContext(ctx.reborrow()), record.into())
+        self.0.process(&mut FixedKeyContext(ctx.reborrow()), FixedKeyRecord::of(record))
     }
 
     fn punctuate(
