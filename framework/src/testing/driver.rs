@@ -5,6 +5,7 @@ mod globals;
 mod records;
 mod task;
 mod versions;
+mod waiting;
 
 use std::{
     cell::RefCell,
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use self::{collector::Collector, globals::GlobalTables, task::DriverTask};
+use self::{collector::Collector, globals::GlobalTables, task::DriverTask, waiting::Waiting};
 pub use self::{
     records::{TestRecord, TestTopic},
     versions::TestVersion,
@@ -60,7 +61,7 @@ pub struct TopologyTestDriver {
     offsets: BTreeMap<Arc<str>, i64>,
     collector: Rc<RefCell<Collector>>,
     /// Records that were written to topics that are read, by topic.
-    waiting: BTreeMap<Arc<str>, VecDeque<TestRecord>>,
+    waiting: Waiting,
     /// Records that were written to topics, internal ones excluded.
     outputs: VecDeque<TestRecord>,
 }
@@ -128,7 +129,7 @@ impl TopologyTestDriver {
             resolved,
             collector,
             offsets: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             outputs: VecDeque::new(),
         })
     }
@@ -180,7 +181,7 @@ impl TopologyTestDriver {
                 committed?;
                 written.into_iter().for_each(|record| self.written(record));
             }
-            if self.waiting.values().all(VecDeque::is_empty) {
+            if self.waiting.is_empty() {
                 return Ok(());
             }
             self.process_waiting()?;
@@ -221,7 +222,7 @@ impl TopologyTestDriver {
     }
 
     fn process_waiting(&mut self) -> Result<(), DriverError> {
-        while let Some(record) = self.next_waiting() {
+        while let Some(record) = self.waiting.pop() {
             if let Err(error) = self.step(&record) {
                 self.waiting.clear();
                 return Err(error);
@@ -326,7 +327,7 @@ impl TopologyTestDriver {
 
     fn written(&mut self, record: TestRecord) {
         if self.readers.contains_key(&record.topic) || self.globals.read(&record.topic) {
-            self.waiting.entry(Arc::clone(&record.topic)).or_default().push_back(record.clone());
+            self.waiting.push(record.clone());
         }
         if self.is_internal(&record.topic) {
             self.collector.borrow_mut().internal(|| record);
@@ -337,14 +338,6 @@ impl TopologyTestDriver {
 
     fn is_internal(&self, topic: &Arc<str>) -> bool {
         self.resolved.sub_topologies.iter().any(|sub_topology| sub_topology.repartition_topics.contains(topic))
-    }
-
-    /// Of the topics with waiting records, the first record of the one whose first record is the oldest.
-    fn next_waiting(&mut self) -> Option<TestRecord> {
-        let fronts = self.waiting.iter().filter_map(|(topic, records)| Some((records.front()?.timestamp_ms, topic)));
-        let (_, topic) = fronts.min()?;
-        let topic = Arc::clone(topic);
-        self.waiting.get_mut(&topic)?.pop_front()
     }
 }
 
