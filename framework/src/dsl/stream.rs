@@ -1,6 +1,7 @@
 //! Streams.
 
 mod filter;
+mod flat_map;
 mod flat_map_values;
 mod join_global;
 mod join_stream;

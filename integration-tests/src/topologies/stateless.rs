@@ -47,10 +47,9 @@ fn map(topology: &TopologyBuilder) {
         .map_values(|key, value| format!("{}:{}", text::or_null(key.as_ref()), text::or_null(value.as_ref())))
         .to("mapped");
     stream
-        .flat_map_values(|key, value| {
+        .flat_map(|key, value| {
             text::words(value.as_ref()).into_iter().map(|word| (word, key.clone())).collect::<Vec<_>>()
         })
-        .map(|_, (word, key)| (word.clone(), key.clone()))
         .to("flat");
     stream.flat_map_values(|_, value| text::words(value.as_ref())).to("flatvalues");
     stream.peek(|_, _| {}).select_key(|_, value| text::first(value.as_ref())).to("rekeyed");
@@ -65,12 +64,9 @@ fn multi_source_merge(topology: &TopologyBuilder) {
 }
 
 fn one_stream_many_uses(topology: &TopologyBuilder) {
-    let words = topology
-        .stream("in", nullable())
-        .flat_map_values(|key, value| {
-            text::words(value.as_ref()).into_iter().map(|word| (word, key.clone())).collect::<Vec<_>>()
-        })
-        .map(|_, (word, key)| (word.clone(), key.clone()));
+    let words = topology.stream("in", nullable()).flat_map(|key, value| {
+        text::words(value.as_ref()).into_iter().map(|word| (word, key.clone())).collect::<Vec<_>>()
+    });
     words.to("words");
     words.group_by_key().count().materialized("word-counts").to_stream().to("counts");
     words.map_values(|word, _| text::length(word) as i64).to("lens");
