@@ -7,7 +7,7 @@ use crate::{
     dsl::{Table, windows::Windows},
     serde::{Data, Serde, Serdes, Windowed},
     state::{Retention, StoreKind},
-    topology::Factory,
+    topology::{Factory, TopologyError},
 };
 
 /// Windows within which records are counted, aggregated and reduced: [`TimeWindows`](crate::dsl::TimeWindows),
@@ -72,9 +72,15 @@ impl<'t, K: Data, V: Data, W: FixedWindows> WindowedGrouped<'t, K, V, W> {
     }
 
     /// Passes results on when their window has closed: each of them once, and no update before. A window closes when the stream
-    /// time has come to its end plus grace, which takes a record of any key.
+    /// time has come to its end plus grace, which takes a record of any key. [`UnlimitedWindows`](crate::dsl::UnlimitedWindows) never
+    /// close: the topology will not build.
     #[must_use]
     pub fn emit_on_close(self) -> Self {
+        if self.windows.size_ms() == i64::MAX {
+            let windows = "emit_on_close".to_owned();
+            let reason = "unlimited windows never close: nothing would be passed on";
+            self.grouped.stream().graph().borrow_mut().refuse(TopologyError::Windows { windows, reason });
+        }
         Self { on_close: true, ..self }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     Topology, TopologyError,
-    dsl::{Buffer, SessionWindows, Stream, TimeWindows, TopologyBuilder},
+    dsl::{Buffer, SessionWindows, Stream, TimeWindows, TopologyBuilder, UnlimitedWindows},
     log::Headers,
     serde::Serdes,
     testing::{TestRecord, TestTopic, TopologyTestDriver},
@@ -80,6 +80,10 @@ fn windows_that_cannot_be_are_refused_when_the_topology_is_built() {
         input(topology).group_by_key().windowed_by(windows).retention(ms(14)).count();
     });
     assert!(too_short.starts_with("retention"), "{too_short}");
+    let never = refused(|topology| {
+        drop(input(topology).group_by_key().windowed_by(UnlimitedWindows::start_on(0)).emit_on_close().count());
+    });
+    assert!(never.contains("never close"), "{never}");
     let early = refused(|topology| {
         let counts = input(topology).group_by_key().windowed_by(TimeWindows::tumbling(ms(10))).count();
         drop(counts.suppress_until_windows_close(Buffer::unbounded().max_records(1).emit_early_when_full()));
