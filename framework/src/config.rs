@@ -84,7 +84,8 @@ pub struct Config {
     pub replication_factor: Option<i32>,
     /// Settings of changelogs and repartition topics by their Kafka names, in place of the framework's and the broker's: by the full name of
     /// the topic, or by a pattern with one `*`; the more exact one counts. A topic that exists with another value is an error.
-    /// `cleanup.policy` and `message.timestamp.type` cannot be set. For all of them: `MILLPOND_TOPIC_<SETTING>`, where `_` stands for `.`:
+    /// `cleanup.policy` and `message.timestamp.type` cannot be set, and nothing be less than what the topology needs. For all of them:
+    /// `MILLPOND_TOPIC_<SETTING>`, where `_` stands for `.`:
     /// `MILLPOND_TOPIC_MIN_INSYNC_REPLICAS=2`. For some: `MILLPOND_INTERNAL_TOPICS`, JSON:
     /// `{"*-changelog": {"segment.ms": "600000"}}`.
     pub internal_topics: BTreeMap<String, BTreeMap<String, String>>,

@@ -28,7 +28,7 @@ use super::{
     Command, Report, Shared,
     failures::Failures,
     production::Production,
-    restore::Restore,
+    restore::{ChangelogIds, Restore},
     task::{IDLE_WAIT, Task},
 };
 use crate::{
@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     next_run: Duration,
     /// Tasks among which one has written a record that the log refuses. They go on one at a time, the first first.
     suspects: BTreeSet<TaskId>,
+    /// The ids of all changelogs, once they were asked for in this turn: tasks of one assignment begin together.
+    changelog_ids: Option<Arc<ChangelogIds>>,
     /// Where tasks began without a position, until that is committed.
     resets: Resets,
     /// What is known of records that failed, until it is committed.
@@ -122,6 +124,7 @@ impl Worker {
             waiting: BTreeMap::new(),
             next_run: Duration::ZERO,
             suspects: BTreeSet::new(),
+            changelog_ids: None,
             resets: Resets::default(),
             failures: BTreeMap::new(),
             hunt: None,
@@ -169,6 +172,7 @@ impl Worker {
     /// One turn of the loop; `false` when it was told to stop.
     fn turn(&mut self) -> Result<bool, Trouble> {
         self.mark_progress();
+        self.changelog_ids = None;
         // Without a task there is nothing to read: the wait is for what comes from the control thread.
         let mut wait = if self.tasks.is_empty() { IDLE_WAIT } else { Duration::ZERO };
         loop {

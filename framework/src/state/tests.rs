@@ -10,6 +10,7 @@ mod timed;
 mod versioned;
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fs,
     path::Path,
@@ -22,7 +23,7 @@ use std::{
 
 use super::*;
 use crate::{
-    log::{Batch, BatchBuilder, TopicPartition},
+    log::{Batch, BatchBuilder, TopicId, TopicPartition},
     serde::Format,
 };
 
@@ -55,7 +56,7 @@ fn point(changelogs: &[(StoreId, i64)], position: i64) -> CommitPoint {
     CommitPoint {
         changelog_offsets: changelogs.iter().copied().collect(),
         positions: [(TopicPartition::new("in", TASK.partition), position)].into(),
-        current_ms: None,
+        ..CommitPoint::default()
     }
 }
 
@@ -176,6 +177,35 @@ fn a_store_that_leaves_the_topology_and_comes_back_goes_on_where_it_was() {
     assert_eq!(stores.committed(), &point(&[(A, 1), (B, 3)], 3));
     assert_eq!(read(&mut stores, A, b"k"), Some((b"in a".to_vec(), 1)));
     assert_eq!(read(&mut stores, B, b"k"), Some((b"in b again".to_vec(), 3)));
+}
+
+/// Commits and restores say nothing of it, and a topology may do without the store for a while.
+#[test]
+fn the_id_of_a_changelog_stays_with_its_offset() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let ids: BTreeMap<StoreId, TopicId> = [(A, TopicId::new(1, 1)), (B, TopicId::new(2, 2))].into();
+    let mut stores = open(&settings, &["a", "b"]).expect("new stores");
+    stores.commit(&CommitPoint { changelog_ids: ids.clone(), ..CommitPoint::default() }).expect("a writable store");
+    commit_one(&mut stores, A, b"k", b"in a", 1);
+    let source = TopicPartition::new("app-b-changelog", TASK.partition);
+    for next in 1..3 {
+        stores.gather(B, &batch(source.clone(), &[(Some(b"x"), Some(b"1"), 100)]), next).expect("a writable store");
+    }
+    stores.apply_gathered().expect("a writable store");
+    assert_eq!(stores.committed().changelog_ids, ids);
+    stores.close().expect("a writable store");
+
+    let mut stores = open(&settings, &["b"]).expect("closed before");
+    assert_eq!(stores.committed().changelog_ids, [(A, TopicId::new(2, 2))].into());
+    commit_one(&mut stores, A, b"k", b"in b", 3);
+    stores.close().expect("a writable store");
+
+    let stores = open(&settings, &["a", "b"]).expect("closed before");
+    assert_eq!(stores.committed().changelog_offsets, [(A, 1), (B, 3)].into());
+    assert_eq!(stores.committed().changelog_ids, ids);
+    let (_, point) = stores.view().get_with_position(B, b"k").expect("an open view");
+    assert_eq!(point.changelog_ids, ids);
 }
 
 #[test]
