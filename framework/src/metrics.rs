@@ -35,8 +35,8 @@ pub struct Metrics {
     pub worker_busy: prometheus::CounterVec,
     /// Bytes written by a task and not committed yet.
     pub state_uncommitted_bytes: IntGaugeVec,
-    /// Memory in use of what `MILLPOND_MEMORY_BYTES` bounds, by part: `rows`, `block_cache`, `write_buffers`, `fetched`, `input_queues`,
-    /// `outputs`.
+    /// Memory in use of what `MILLPOND_MEMORY_BYTES` bounds, by part: `rows` (at hand, uncommitted, or restored and not written yet),
+    /// `block_cache`, `write_buffers`, `fetched`, `input_queues`, `outputs`.
     pub memory: IntGaugeVec,
     /// What `MILLPOND_MEMORY_BYTES` says.
     pub memory_limit: IntGauge,
