@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use integration_tests::{
     in_process::{PATIENCE, Place},
     service::until,
@@ -43,14 +42,6 @@ async fn place_that_is_held_back() -> anyhow::Result<(Place, Box<dyn Transaction
     Ok((place, hanging))
 }
 
-/// What the metrics say of a part of the memory, in bytes.
-async fn memory(place: &Place, part: &str) -> anyhow::Result<usize> {
-    let (_, metrics) = place.get("/metrics").await?;
-    let name = format!("millpond_memory_bytes{{part=\"{part}\"}} ");
-    let bytes = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    Ok(bytes.with_context(|| format!("no {name}in {metrics}"))?.parse()?)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_wait_to_be_written_are_in_the_memory_of_rows() -> anyhow::Result<()> {
     let (place, mut hanging) = place_that_is_held_back().await?;
@@ -62,7 +53,7 @@ async fn rows_that_wait_to_be_written_are_in_the_memory_of_rows() -> anyhow::Res
     .await?;
     // Nothing runs: this is what was read last and is not a table yet.
     let waiting = RECORDS / 2 * 90;
-    until("they are counted", PATIENCE, async || Ok(memory(&place, "rows").await? > waiting)).await?;
+    until("they are counted", PATIENCE, async || Ok(place.memory_bytes("rows").await? > waiting)).await?;
     hanging.commit(PATIENCE)?;
     until("it runs", PATIENCE, async || Ok(place.get("/readyz").await?.0 == 200)).await?;
     instance.stop().await?;

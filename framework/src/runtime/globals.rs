@@ -142,7 +142,11 @@ impl GlobalReader {
     /// Reads and writes one fetch. Tables that cannot go on as they are stored are rebuilt by the next start.
     fn step(&mut self, timeout: Duration) -> Result<(), ProcessError> {
         let result = self.follow(timeout).and_then(|()| Ok(self.stores.check()?));
-        self.memory.show([("rows", self.stores.held_bytes()), ("fetched", self.reader.fetched_bytes())]);
+        self.memory.show([
+            ("rows", self.stores.held_bytes()),
+            ("in_memory", self.stores.in_memory_bytes()),
+            ("fetched", self.reader.fetched_bytes()),
+        ]);
         let is_lost = match &result {
             Err(ProcessError::State(error)) => error.is_damage(),
             Err(ProcessError::Log(LogError::Refused { .. })) => self.is_out_of_range,

@@ -209,6 +209,11 @@ impl Task {
         self.context.stores().held_bytes() + self.processors.waiting_bytes()
     }
 
+    /// Memory of stores that are not on disk, in bytes.
+    pub(crate) fn in_memory_bytes(&self) -> usize {
+        self.context.stores().in_memory_bytes()
+    }
+
     /// Memory of the records that wait, in bytes.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queues.iter().map(Queue::bytes).sum()

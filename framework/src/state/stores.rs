@@ -284,6 +284,12 @@ impl TaskStores {
         self.overlay.bytes() + self.journal.held_bytes() + frozen + self.gathering.bytes()
     }
 
+    /// Memory of the committed rows of stores that are not on disk, in bytes. No budget bounds it: they have nowhere to go.
+    #[must_use]
+    pub fn in_memory_bytes(&self) -> usize {
+        self.backend.in_memory_bytes()
+    }
+
     /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next. Hands the last write of each key
     /// to `log`, by store and key, for the changelogs of stores that have one; then all writes of versioned stores, in their order.
     ///

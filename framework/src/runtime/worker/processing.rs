@@ -131,19 +131,29 @@ impl Worker {
     }
 
     fn observe_memory(&mut self) {
-        let (mut rows, mut queued) = (0, 0);
+        let (mut rows, mut in_memory, mut queued) = (0, 0, 0);
         for slot in self.tasks.values() {
             match slot {
-                Slot::Restoring(restoring) => rows += restoring.stores.held_bytes(),
+                Slot::Restoring(restoring) => {
+                    rows += restoring.stores.held_bytes();
+                    in_memory += restoring.stores.in_memory_bytes();
+                }
                 Slot::Running(task) => {
                     rows += task.rows_bytes();
+                    in_memory += task.in_memory_bytes();
                     queued += task.queued_bytes();
                 }
             }
         }
         let outputs = self.production.borrow().waiting_bytes();
         let fetched = self.reader.fetched_bytes() + self.restorer.fetched_bytes();
-        self.memory.show([("rows", rows), ("input_queues", queued), ("outputs", outputs), ("fetched", fetched)]);
+        self.memory.show([
+            ("rows", rows),
+            ("in_memory", in_memory),
+            ("input_queues", queued),
+            ("outputs", outputs),
+            ("fetched", fetched),
+        ]);
     }
 }
 
