@@ -44,7 +44,8 @@ pub struct Config {
     /// `MILLPOND_COALESCE_UPDATES` = `true` | `false`; `statestore.cache.max.bytes` of Kafka Streams.
     pub coalesce_updates: bool,
     /// Bytes of all that grows with the work, whatever the number of tasks and stores: rows at hand, RocksDB's block cache and write
-    /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside. Default 256 MiB.
+    /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside, and what stores hold that are declared
+    /// `in_memory`: they have nowhere to go. Default 256 MiB.
     /// `MILLPOND_MEMORY_BYTES`.
     pub memory_bytes: usize,
     /// How long a task that has records of some of its inputs waits for others to get some, so that records of all inputs are taken by

@@ -66,7 +66,8 @@ impl Start {
         let (globals, view) = patience.until_done("reading the global tables", || {
             let stores = TaskStores::open_global(&state, Arc::clone(&specs))?;
             let view = stores.view();
-            let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, status.stop_flag())?;
+            let stop = status.stop_flag();
+            let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, &metrics, stop)?;
             Ok::<_, AppError>((globals, view))
         })?;
         let _ = serving.globals.set(Arc::clone(&view));

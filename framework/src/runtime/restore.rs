@@ -16,6 +16,8 @@ pub(crate) struct Restore {
     /// Stores that are whole though nothing was ever restored: where their empty changelogs begin.
     empty: BTreeMap<StoreId, i64>,
     progress: Arc<RestoreProgress>,
+    /// What was told last to hold the restore back, and when.
+    told: Option<(TopicPartition, i64, Duration)>,
 }
 
 /// Which topics there are now under the names of changelogs, as far as the log knows ids.
@@ -73,7 +75,7 @@ impl Restore {
             return Ok(Begun::Rebuild { reason, is_last_copy: false });
         }
         let progress = Arc::new(RestoreProgress::new(now, 0));
-        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), progress };
+        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), progress, told: None };
         let mut changelog_ids = BTreeMap::new();
         for (index, spec) in specs.iter().enumerate() {
             let Some(topic) = &spec.changelog else { continue };
@@ -193,19 +195,35 @@ impl Restore {
         self.progress.set_remaining(self.remaining());
     }
 
-    /// Why the restore does not go on, if that is so for long: once in a while, to be told.
-    pub(crate) fn held_back(&mut self, now: Duration) -> Option<String> {
-        let is_due = |since: Duration| now.saturating_sub(since) >= HELD_BACK;
-        let mut pending = self.pending.iter_mut();
-        let (changelog, log) = pending.find(|(_, log)| log.next < log.end && log.held_since.is_some_and(is_due))?;
-        log.held_since = Some(now);
-        let (TopicPartition { topic, partition }, Changelog { next, end, .. }) = (changelog, log);
-        Some(format!(
+    /// Why the restore does not go on, if that is so for long: once in a while, to be told. The progress says it all the time.
+    pub(crate) fn held_back(&mut self, now: Duration) -> Option<Arc<str>> {
+        let held = self.pending.iter().find_map(|(changelog, log)| {
+            let held_for = now.saturating_sub(log.held_since?);
+            (log.next < log.end && held_for >= HELD_BACK).then_some((changelog, log, held_for))
+        });
+        let Some((changelog, &Changelog { next, end, .. }, held_for)) = held else {
+            if self.told.take().is_some() {
+                self.progress.set_held_back(None);
+            }
+            return None;
+        };
+        if let Some((of, offset, at)) = &self.told
+            && (of, *offset) == (changelog, next)
+            && now.saturating_sub(*at) < HELD_BACK
+        {
+            return None;
+        }
+        self.told = Some((changelog.clone(), next, now));
+        let TopicPartition { topic, partition } = changelog;
+        let reason: Arc<str> = format!(
             "a transaction that is open at offset {next} of {changelog} hides what is behind it up to {end}, for more than {} s now; if its producer \
              is gone, the brokers have lost its end, and `kafka-transactions.sh abort --topic {topic} --partition {partition} --start-offset {next}` \
              ends it",
-            HELD_BACK.as_secs()
-        ))
+            held_for.as_secs()
+        )
+        .into();
+        self.progress.set_held_back(Some(Arc::clone(&reason)));
+        Some(reason)
     }
 
     /// Takes the changelogs that are done off the reader.
@@ -315,17 +333,20 @@ mod tests {
             }
             Ok(restore.held_back(now))
         };
+        let shown = |restore: &Restore| restore.progress().read(Duration::ZERO).held_back;
         assert_eq!(step(10, &mut restore, &mut *reader)?, None);
-        assert_eq!(step(39, &mut restore, &mut *reader)?, None);
+        assert_eq!((step(39, &mut restore, &mut *reader)?, shown(&restore)), (None, None));
         let told = step(40, &mut restore, &mut *reader)?.ok_or("nothing is told")?;
         for part in ["at offset 0 of changelog-0", "up to 1", "abort --topic changelog --partition 0 --start-offset 0"]
         {
             assert!(told.contains(part), "{part} is not in: {told}");
         }
-        assert_eq!(step(69, &mut restore, &mut *reader)?, None);
-        assert!(step(70, &mut restore, &mut *reader)?.is_some());
+        assert_eq!((step(69, &mut restore, &mut *reader)?, shown(&restore)), (None, Some(told)));
+        let told = step(70, &mut restore, &mut *reader)?.ok_or("nothing is told again")?;
+        assert!(told.contains("for more than 60 s"), "{told}");
+        assert_eq!(shown(&restore), Some(told));
         owner.commit(patience)?;
-        assert_eq!(step(100, &mut restore, &mut *reader)?, None);
+        assert_eq!((step(100, &mut restore, &mut *reader)?, shown(&restore)), (None, None));
         restore.settle(&mut *reader)?;
         assert!(restore.is_done());
         Ok(())

@@ -27,6 +27,7 @@ use self::{
 use super::{
     Command, Report, Shared,
     failures::Failures,
+    memory::MemoryShown,
     production::Production,
     restore::{ChangelogIds, Restore},
     task::{IDLE_WAIT, Task},
@@ -82,8 +83,7 @@ pub(crate) struct Worker {
     next_renewal: Duration,
     /// The last look at the changelogs brought nothing.
     restore_is_idle: bool,
-    /// This worker's part of the memory that the metrics show: rows, input queues, outputs.
-    memory: [i64; 4],
+    memory: MemoryShown,
 }
 
 type FailuresByTask = BTreeMap<TaskId, Failures>;
@@ -133,7 +133,7 @@ impl Worker {
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
             next_renewal: shared.clock.monotonic() + RENEW_POSITIONS,
             restore_is_idle: false,
-            memory: [0; 4],
+            memory: MemoryShown::new(&shared.metrics),
             shared,
             commands,
             reports,

@@ -129,6 +129,11 @@ impl Backend {
         self.on_disk(store).map_or_else(|| Ok(self.memory.rows(store)), |rocks| rocks.approximate_rows(store))
     }
 
+    /// About how much memory the rows of stores in memory take, in bytes.
+    pub(super) fn in_memory_bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
     /// Like [`Backend::scan`]; says which point the rows are of.
     pub(super) fn scan_with_point(
         &self,

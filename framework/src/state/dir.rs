@@ -2,13 +2,20 @@
 //!
 //! ```text
 //! <state dir>/<application id>/
-//!     VERSION        version of this layout
-//!     .lock          held by the instance that uses the directory
-//!     tasks/<task>/  state of a task
-//!     global/        state of the global tables
-//!     tasks/<task>/DAMAGED, global/DAMAGED  found damaged while it was in use: moved aside when it is opened next
-//!     damaged/<..>/  what was found damaged last, or lacking in its changelogs, of each task and of the global tables; nothing reads it
+//!     VERSION           version of this layout; durable before anything else is there (VERSION.new while it is written)
+//!     .lock             empty; locked by the instance that uses the directory, for as long as its process lives
+//!     tasks/<task>/     state of a task
+//!         rocksdb/      the database of its stores; RocksDB locks its own LOCK in there
+//!         restored.sst  a table of restored rows: written whole, then linked into the database; what a crash left is removed at the next open
+//!         DAMAGED       found damaged while it was in use: all of it is moved aside when it is opened next
+//!     global/           state of the global tables, the same as of a task
+//!     damaged/<task>/, damaged/global/
+//!                       what was found damaged last, or lacking in its changelogs; nothing reads it
 //! ```
+//!
+//! While no instance runs, the folder of a task, `global` or all of it may be deleted: it is restored from the changelogs, but for stores
+//! without one. `damaged` may be deleted at any time; of a changelog that was cut off it may be the last copy. `VERSION` and single files of a
+//! database may not.
 
 use std::{
     collections::BTreeSet,

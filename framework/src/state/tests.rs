@@ -365,15 +365,15 @@ fn rows_on_disk_are_brought_to_hand_where_they_have_room() {
 
     let mut stores = open(&settings, &["a", "b"]).expect("the stores of before");
     assert!(stores.warm_up(600).expect("a readable store"), "there are more");
-    let half = stores.bytes_at_hand();
+    let half = stores.held_bytes();
     stores.write(A, &key(900), Some(b"new"), 9);
     assert!(!stores.warm_up(600).expect("a readable store"), "that was all");
-    assert!(half > 600 * 100 && stores.bytes_at_hand() > half + 300 * 100, "{half}, {}", stores.bytes_at_hand());
+    assert!(half > 600 * 100 && stores.held_bytes() > half + 300 * 100, "{half}, {}", stores.held_bytes());
     assert_eq!(read(&mut stores, A, &key(900)), Some((b"new".to_vec(), 9)));
     assert_eq!(read(&mut stores, A, &key(999)), Some((vec![1; 100], 5)));
     assert_eq!(read(&mut stores, A, &key(7)), None);
     stores.discard();
-    assert!(stores.bytes_at_hand() > half + 300 * 100, "committed rows stay: {}", stores.bytes_at_hand());
+    assert!(stores.held_bytes() > half + 300 * 100, "committed rows stay: {}", stores.held_bytes());
     assert_eq!(read(&mut stores, A, &key(900)), Some((vec![1; 100], 5)));
     stores.close().expect("a writable store");
 
@@ -386,7 +386,7 @@ fn rows_on_disk_are_brought_to_hand_where_they_have_room() {
     stores.close().expect("a writable store");
     let mut stores = open(&small, &["b"]).expect("the stores of before");
     assert!(!stores.warm_up(10).expect("a readable store"));
-    assert!(stores.bytes_at_hand() < large.len() / 2, "{}", stores.bytes_at_hand());
+    assert!(stores.held_bytes() < large.len() / 2, "{}", stores.held_bytes());
 }
 
 /// However it is damaged: at the open, or in a table that is read later.

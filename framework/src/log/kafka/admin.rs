@@ -53,7 +53,7 @@ pub(super) struct KafkaAdmin {
 impl Link {
     /// Opens the client.
     pub(super) fn open(settings: Arc<Settings>) -> Result<Self, LogError> {
-        let context = Context::new(&settings.options.bootstrap);
+        let context = Context::new(&settings);
         let client = raw::client(&settings.admin(), context)
             .map_err(|error| log_error("connecting", &error, settings.options.request_timeout))?;
         let link = Self { client, admin: Mutex::default(), settings, lifeline: Mutex::default() };
@@ -80,7 +80,7 @@ impl Link {
     }
 
     fn new_admin(&self) -> KafkaResult<AdminClient<Context>> {
-        self.settings.admin().create_with_context(Context::new(&self.settings.options.bootstrap))
+        self.settings.admin().create_with_context(Context::new(&self.settings))
     }
 
     /// The client for changes, if nobody uses it.

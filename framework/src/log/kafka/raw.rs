@@ -227,10 +227,20 @@ unsafe extern "C" fn on_error(_: *mut sys::rd_kafka_t, code: c_int, reason: *con
     unsafe { (*opaque.cast::<Context>()).trouble(code, &text(reason)) };
 }
 
-unsafe extern "C" fn on_log(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
+unsafe extern "C" fn on_log(
+    client: *const sys::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
     // SAFETY: both are C strings or null.
     let (facility, line) = unsafe { (text(facility), text(line)) };
-    log(log_level(level), &facility, &line);
+    // SAFETY: a client that logs is alive, and keeps the context that its opaque pointer is; lines about a configuration have no client.
+    let context = unsafe { client.as_ref().and_then(|client| sys::rd_kafka_opaque(client).cast::<Context>().as_ref()) };
+    match context {
+        Some(context) => context.log(log_level(level), &facility, &line),
+        None => log(log_level(level), &facility, &line),
+    }
 }
 
 // === impl Consumed ===

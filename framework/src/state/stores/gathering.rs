@@ -39,6 +39,8 @@ struct Gathered {
 const LEAST_ROWS: usize = 4096;
 /// The tables that a crash may cost at most.
 const TABLES_PER_FLUSH: usize = 8;
+/// Memory is kept to be used again while all together is at most so many times what may wait: runs that take it may fill little of it.
+const SPARE_PART: usize = 2;
 
 // === impl TaskStores ===
 
@@ -118,7 +120,10 @@ impl TaskStores {
         }
         self.committed = next;
         run.clear();
-        self.gathering.spare = run;
+        self.gathering.spare = Run::default();
+        if self.gathering.bytes() + run.held_bytes() <= self.memory.run_share() * SPARE_PART {
+            self.gathering.spare = run;
+        }
         Ok(())
     }
 
@@ -145,6 +150,12 @@ impl TaskStores {
 // === impl Gathering ===
 
 impl Gathering {
+    /// Memory that it holds, the spare one included, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let runs = self.stores.values().map(|gathered| &gathered.run).chain([&self.spare]);
+        runs.map(Run::held_bytes).sum()
+    }
+
     /// The store of which most waits, if all together is more than so many bytes.
     fn largest_beyond(&self, bytes: usize) -> Option<StoreId> {
         let sizes = || self.stores.iter().map(|(store, gathered)| (gathered.run.bytes(), *store));

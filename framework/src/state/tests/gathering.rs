@@ -238,6 +238,33 @@ fn records_that_wait_are_not_seen_and_what_they_change_is_not_at_hand_any_more()
 }
 
 #[test]
+fn memory_of_records_that_wait_is_counted_and_kept_by_few_runs() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = small(on_disk(state_dir.path()));
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut stores = open(&settings, &names).expect("new stores");
+    let source = || TopicPartition::new("changelog", TASK.partition);
+    for store in (0..names.len()).map(StoreId::new) {
+        stores.restore(store, &batch(source(), &[(Some(b"first"), Some(b"1"), 1)]), 1).expect("written");
+    }
+    let (before, records) = (stores.held_bytes(), many(Some(&[7; 100])));
+    stores.gather(A, &records, 10).expect("waiting");
+    assert_eq!(offset(&stores, A), 1, "they wait");
+    assert!(stores.held_bytes() >= before + records.len() * 108, "{}", stores.held_bytes());
+
+    // Large runs of one store leave memory, which a few records of another take.
+    for store in (1..names.len()).map(StoreId::new) {
+        for _ in 0..3 {
+            stores.gather(A, &records, 10).expect("a writable store");
+        }
+        stores.gather(store, &batch(source(), &[(Some(b"second"), Some(b"2"), 2)]), 2).expect("waiting");
+    }
+    assert!(stores.held_bytes() < 4 * settings.memory.run_share(), "{}", stores.held_bytes());
+    stores.apply_gathered().expect("a writable store");
+    assert_eq!(stores.held_bytes(), before);
+}
+
+#[test]
 fn records_that_others_ask_for_at_once_do_not_wait() {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
     let settings = on_disk(state_dir.path());
