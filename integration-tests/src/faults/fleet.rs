@@ -23,7 +23,7 @@ use super::{
     plan::{Plan, name},
 };
 use crate::{
-    ledger,
+    ledger::{self, rows::Changelogs},
     service::{Instance, until},
 };
 
@@ -312,10 +312,39 @@ impl Fleet {
     /// Deletes the folder of a task.
     pub(super) fn lose_task(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
         let state_dir = self.instances[number].state_dir();
-        if let Some(task) = disk::lose_task(state_dir, &self.topology, rng)? {
+        if let Some(task) = disk::lose_task(state_dir, &self.topology, rng, |_| true)? {
             self.lost(number, task);
         }
         Ok(())
+    }
+
+    /// Deletes the folder of a task of which a restore makes tables, and that comes back to this instance: nobody else has state of it. Says
+    /// whether there is one.
+    pub(super) fn lose_tables(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<bool> {
+        let mut others = BTreeSet::new();
+        for (_, other) in self.instances.iter().enumerate().filter(|(other, _)| *other != number) {
+            others.extend(disk::tasks(other.state_dir(), &self.topology)?);
+        }
+        let sub_topologies = &self.topology.sub_topologies;
+        let has_tables = |task: TaskId| {
+            sub_topologies[task.sub_topology as usize].stores.iter().any(|store| &*store.name == ledger::COUNTS)
+        };
+        let may_be = |task: TaskId| has_tables(task) && !others.contains(&task);
+        let lost = disk::lose_task(self.instances[number].state_dir(), &self.topology, rng, may_be)?;
+        if let Some(task) = lost {
+            self.lost(number, task);
+        }
+        Ok(lost.is_some())
+    }
+
+    /// Compares all rows on the disks of all instances, which are stopped, with the changelogs; says how many there are.
+    pub(super) fn check_rows(&self, guarantee: Guarantee) -> anyhow::Result<usize> {
+        let changelogs = Changelogs::read(&*self.log, &self.topology)?;
+        let mut rows = 0;
+        for instance in &self.instances {
+            rows += changelogs.check(instance.state_dir(), &self.topology, guarantee)?;
+        }
+        Ok(rows)
     }
 
     /// Changes bytes in the tables of an instance.

@@ -43,6 +43,8 @@ pub struct Report {
     pub refused: BTreeMap<String, u64>,
     /// Faults that did not come about, and what else is worth knowing.
     pub notes: Vec<String>,
+    /// Rows on the disks of all instances that were compared with the changelogs.
+    pub rows: usize,
     /// How often damaged state was found.
     pub damages_found: usize,
     /// How long it took.
@@ -61,7 +63,8 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     let log = connect(broker.bootstrap())?;
     block_in_place(|| topics.create(&*log))?;
     let mut fleet = Fleet::new(plan, &application, broker.bootstrap(), Arc::clone(&log), folder, clock)?;
-    let feeder = block_in_place(|| Feeder::new(&*log, &topics, plan.seed))?;
+    let mut feeder = block_in_place(|| Feeder::new(&*log, &topics, plan.seed))?;
+    block_in_place(|| feeder.visit())?;
     for number in 0..plan.instances {
         fleet.start(number, None)?;
     }
@@ -105,6 +108,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     block_in_place(|| books.read())?;
     books.check()?;
     seen.check(books.page(), plan.guarantee)?;
+    let rows = block_in_place(|| fleet.check_rows(plan.guarantee))?;
     if !fleet.ended.is_empty() && !plan.faults.iter().any(|(_, fault)| fault.may_end_instances()) {
         bail!("instances ended by themselves: {}", fleet.ended.join("; "));
     }
@@ -116,6 +120,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
         answers: seen.observations.len(),
         refused: seen.refused,
         notes,
+        rows,
         damages_found,
         elapsed,
         restored: fleet.restored,
@@ -174,6 +179,16 @@ async fn happen(fault: Fault, fleet: &mut Fleet, broker: &mut Broker, rng: &mut 
             fleet.lose_task(victim, rng)?;
             fleet.start(victim, None)?;
         }
+        Fault::KillAtRestore { victim, at } => {
+            fleet.kill(victim).await?;
+            if fleet.lose_tables(victim, rng)? {
+                fleet.start(victim, Some(at))?;
+                note = not_reached(fleet.dies(victim).await?);
+            } else {
+                note = Some(format!("{} had nothing alone that becomes tables", name(victim)));
+            }
+            fleet.start(victim, None)?;
+        }
         Fault::Corrupt { victim, running } => {
             if !running {
                 fleet.stop(victim).await?;
@@ -211,8 +226,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transfers, answers, refused, notes, damages_found, elapsed, restored } = self;
-        write!(f, "{transfers} transfers, {answers} answers right, refused {refused:?}; restored after crashes: ")?;
+        let Self { transfers, answers, refused, notes, rows, damages_found, elapsed, restored } = self;
+        write!(
+            f,
+            "{transfers} transfers, {answers} answers and {rows} rows right, refused {refused:?}; restored after crashes: "
+        )?;
         let restored: Vec<String> = restored
             .iter()
             .map(|Restored { instance, records, most, whole }| {
