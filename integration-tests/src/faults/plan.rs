@@ -141,6 +141,17 @@ impl Fault {
         }
     }
 
+    /// The step at which somebody dies of it.
+    pub(super) fn failpoint(self) -> Option<Failpoint> {
+        match self {
+            Self::KillAt { at, .. }
+            | Self::KillAtStart { at, .. }
+            | Self::KillAtStop { at, .. }
+            | Self::KillAtRestore { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
     /// Whether instances may end by themselves in a round with it, to be started again.
     pub(super) fn may_end_instances(self) -> bool {
         matches!(

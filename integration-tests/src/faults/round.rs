@@ -8,6 +8,7 @@ use millpond::{
         Log,
         kafka::{KafkaLog, KafkaOptions},
     },
+    testing::Failpoint,
     time::{Clock as _, SystemClock},
 };
 use tokio::task::block_in_place;
@@ -41,6 +42,8 @@ pub struct Report {
     pub answers: usize,
     /// Questions without an answer, by the code of the refusal.
     pub refused: BTreeMap<String, u64>,
+    /// Where instances died, of the failpoints.
+    pub died_at: Vec<Failpoint>,
     /// Faults that did not come about, and what else is worth knowing.
     pub notes: Vec<String>,
     /// Rows on the disks of all instances that were compared with the changelogs.
@@ -73,10 +76,11 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     let feeding = feeder.run(RATE);
 
     let mut rng = Rng::new(plan.seed.rotate_left(32));
-    let mut notes = Vec::new();
+    let (mut notes, mut died_at) = (Vec::new(), Vec::new());
     for (after, fault) in &plan.faults {
         fleet.pass(*after).await?;
         let note = happen(*fault, &mut fleet, broker, &mut rng).await.with_context(|| fault.to_string())?;
+        died_at.extend(fault.failpoint().filter(|_| note.is_none()));
         notes.extend(note);
     }
     fleet.pass(AFTERWARDS).await?;
@@ -119,6 +123,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
         transfers: books.page().transfers.len(),
         answers: seen.observations.len(),
         refused: seen.refused,
+        died_at,
         notes,
         rows,
         damages_found,
@@ -226,7 +231,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transfers, answers, refused, notes, rows, damages_found, elapsed, restored } = self;
+        let Self { transfers, answers, refused, notes, rows, damages_found, elapsed, restored, .. } = self;
         write!(
             f,
             "{transfers} transfers, {answers} answers and {rows} rows right, refused {refused:?}; restored after crashes: "
