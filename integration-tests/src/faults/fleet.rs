@@ -318,23 +318,55 @@ impl Fleet {
         Ok(())
     }
 
-    /// Deletes the folder of a task of which a restore makes tables, and that comes back to this instance: nobody else has state of it. Says
-    /// whether there is one.
-    pub(super) fn lose_tables(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<bool> {
-        let mut others = BTreeSet::new();
-        for (_, other) in self.instances.iter().enumerate().filter(|(other, _)| *other != number) {
-            others.extend(disk::tasks(other.state_dir(), &self.topology)?);
-        }
-        let sub_topologies = &self.topology.sub_topologies;
-        let has_tables = |task: TaskId| {
-            sub_topologies[task.sub_topology as usize].stores.iter().any(|store| &*store.name == ledger::COUNTS)
+    /// Waits until the changelogs have all visitors: what is restored from now on becomes tables.
+    pub(super) async fn visitors_are_counted(&mut self) -> anyhow::Result<()> {
+        let mut reader = self.log.reader(Isolation::ReadUncommitted)?;
+        let stores = self.topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
+        let counts = stores.filter(|store| &*store.name == ledger::COUNTS);
+        let changelog = counts.filter_map(|store| store.changelog.clone()).next().context("counts have a changelog")?;
+        self.until("all visitors are counted", async || {
+            let end = |partition| reader.end_offset(&TopicPartition::new(Arc::clone(&changelog), partition));
+            let records: i64 = block_in_place(|| (0..ledger::PARTITIONS).map(end).sum::<Result<_, _>>())?;
+            Ok(records >= ledger::VISITORS.into())
+        })
+        .await
+    }
+
+    /// The tasks of which a restore makes tables and that come back to this instance after a crash: nobody else has state of them.
+    fn alone(&self, number: usize) -> anyhow::Result<BTreeSet<TaskId>> {
+        let has_tables = |task: &TaskId| {
+            let mut stores = self.topology.sub_topologies[task.sub_topology as usize].stores.iter();
+            stores.any(|store| &*store.name == ledger::COUNTS)
         };
-        let may_be = |task: TaskId| has_tables(task) && !others.contains(&task);
-        let lost = disk::lose_task(self.instances[number].state_dir(), &self.topology, rng, may_be)?;
-        if let Some(task) = lost {
+        let tasks = |instance: &Instance| disk::tasks(instance.state_dir(), &self.topology);
+        let mut alone = tasks(&self.instances[number])?;
+        alone.retain(has_tables);
+        for (_, other) in self.instances.iter().enumerate().filter(|(other, _)| *other != number) {
+            let others = tasks(other)?;
+            alone.retain(|task| !others.contains(task));
+        }
+        Ok(alone)
+    }
+
+    /// The first instance from this one on that has something [`alone`](Self::alone).
+    pub(super) fn first_with_tables(&self, from: usize) -> anyhow::Result<Option<usize>> {
+        let count = self.instances.len();
+        for number in (from..from + count).map(|number| number % count) {
+            if !self.alone(number)?.is_empty() {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletes the folder of a task that an instance has [`alone`](Self::alone).
+    pub(super) fn lose_tables(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
+        let alone = self.alone(number)?;
+        let state_dir = self.instances[number].state_dir();
+        if let Some(task) = disk::lose_task(state_dir, &self.topology, rng, |task| alone.contains(&task))? {
             self.lost(number, task);
         }
-        Ok(lost.is_some())
+        Ok(())
     }
 
     /// Compares all rows on the disks of all instances, which are stopped, with the changelogs; says how many there are.

@@ -83,7 +83,7 @@ pub enum Fault {
     },
     /// It is killed, the folder of one of its tasks that become tables in a restore is deleted, and it dies again at a step of that restore.
     KillAtRestore {
-        /// The instance.
+        /// The instance, or the next one that has such a task which nobody else has state of.
         victim: usize,
         /// The step, counted from the start.
         at: Failpoint,
@@ -237,7 +237,11 @@ impl fmt::Display for Fault {
                 write!(f, "delete a task's folder of {} ({})", name(*victim), when(running))
             }
             Self::KillAtRestore { victim, at } => {
-                write!(f, "kill {}, delete a task's folder, and kill it again at {at} of its restore", name(*victim))
+                write!(
+                    f,
+                    "kill {} or the next, delete a task's folder, and kill it again at {at} of its restore",
+                    name(*victim)
+                )
             }
             Self::Corrupt { victim, running } => write!(f, "corrupt tables of {} ({})", name(*victim), when(running)),
         }

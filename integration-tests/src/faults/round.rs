@@ -185,14 +185,17 @@ async fn happen(fault: Fault, fleet: &mut Fleet, broker: &mut Broker, rng: &mut 
             fleet.start(victim, None)?;
         }
         Fault::KillAtRestore { victim, at } => {
-            fleet.kill(victim).await?;
-            if fleet.lose_tables(victim, rng)? {
-                fleet.start(victim, Some(at))?;
-                note = not_reached(fleet.dies(victim).await?);
-            } else {
-                note = Some(format!("{} had nothing alone that becomes tables", name(victim)));
+            fleet.visitors_are_counted().await?;
+            match fleet.first_with_tables(victim)? {
+                Some(victim) => {
+                    fleet.kill(victim).await?;
+                    fleet.lose_tables(victim, rng)?;
+                    fleet.start(victim, Some(at))?;
+                    note = not_reached(fleet.dies(victim).await?);
+                    fleet.start(victim, None)?;
+                }
+                None => note = Some("nobody has tables that nobody else has".into()),
             }
-            fleet.start(victim, None)?;
         }
         Fault::Corrupt { victim, running } => {
             if !running {

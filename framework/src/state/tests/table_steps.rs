@@ -11,6 +11,10 @@ use super::{
 struct Watch(Mutex<Box<Meddle>>);
 
 type Meddle = dyn FnMut(TableStep, bool) -> io::Result<()> + Send;
+/// A step, and whether it was made already.
+type Place = (TableStep, bool);
+/// A record: its value, or that it deletes; its offset.
+type Logged<'a> = (Option<&'a [u8]>, i64);
 
 // === impl Watch ===
 
@@ -47,7 +51,7 @@ fn watched(state_dir: &Path, watch: Arc<Watch>) -> StateSettings {
 }
 
 /// Ends a life at the n-th time that a step begins or is over. Says where that was.
-fn end_at(nth: usize) -> (Arc<Watch>, Arc<Mutex<Option<(TableStep, bool)>>>) {
+fn end_at(nth: usize) -> (Arc<Watch>, Arc<Mutex<Option<Place>>>) {
     let (mut seen, place) = (0, Arc::<Mutex<Option<_>>>::default());
     let told = Arc::clone(&place);
     let watch = Watch::new(move |step, made| {
@@ -83,7 +87,7 @@ fn assert_not_behind(stores: &TaskStores, store: StoreId, changelogs: &Changelog
     let (at, found) = (offset(stores, store), committed(stores, store));
     assert!(found.is_empty() || at > 0, "{store:?}: rows of no offset");
     // Per key its last record before the offset, and all behind it.
-    let mut may_be: BTreeMap<&[u8], Vec<(Option<&[u8]>, i64)>> = BTreeMap::new();
+    let mut may_be: BTreeMap<&[u8], Vec<Logged<'_>>> = BTreeMap::new();
     for ((key, value), offset) in changelogs.0[store.index()].iter().zip(0..) {
         let may_be = may_be.entry(key).or_insert_with(|| vec![(None, -1)]);
         if offset < at {
@@ -103,7 +107,7 @@ fn assert_not_behind(stores: &TaskStores, store: StoreId, changelogs: &Changelog
 
 /// Lets the first life of two stores end at its n-th step, and later ones anywhere, until all is restored; by a crash of the process or an
 /// error that it goes on behind. Says where the first one ended.
-fn lives(seed: u64, first: usize, records: [usize; 2], crash: bool) -> Option<(TableStep, bool)> {
+fn lives(seed: u64, first: usize, records: [usize; 2], crash: bool) -> Option<Place> {
     let mut random = Random(seed);
     let changelogs = Changelogs::new(&mut random, records);
     let mut state_dir = tempfile::tempdir().expect("a temporary directory");
@@ -147,7 +151,7 @@ fn lives(seed: u64, first: usize, records: [usize; 2], crash: bool) -> Option<(T
 }
 
 /// Each step of a restore in its turn. Gives how often there was which.
-fn each_step(seed: u64, records: [usize; 2], crash: bool) -> BTreeMap<(TableStep, bool), usize> {
+fn each_step(seed: u64, records: [usize; 2], crash: bool) -> BTreeMap<Place, usize> {
     let mut places = BTreeMap::new();
     for place in (1..).map_while(|first| lives(seed, first, records, crash)) {
         *places.entry(place).or_default() += 1;
@@ -178,7 +182,7 @@ fn a_step_that_fails_can_be_made_again() {
 /// Stores to which something is done at a step of each table, while the flag is set, with the path of the table.
 fn meddled(
     state_dir: &Path,
-    at: (TableStep, bool),
+    at: Place,
     meddle: impl Fn(&Path) -> io::Result<()> + Send + 'static,
 ) -> (TaskStores, Arc<AtomicBool>, std::path::PathBuf) {
     let on = Arc::new(AtomicBool::new(true));
@@ -218,20 +222,19 @@ fn a_full_disk_is_told_and_leaves_the_store_whole() {
 
 #[test]
 fn a_table_that_is_not_whole_is_not_added() {
-    let cut = |table: &Path, len: fn(u64) -> u64| {
+    fn cut(table: &Path, len: impl Fn(u64) -> u64) -> io::Result<()> {
         let file = fs::OpenOptions::new().write(true).open(table)?;
         file.set_len(len(file.metadata()?.len()))
-    };
-    let ways: [fn(&Path, &dyn Fn(&Path, fn(u64) -> u64) -> io::Result<()>) -> io::Result<()>; 4] = [
-        |table, cut| cut(table, |_| 0),
-        |table, cut| cut(table, |len| len / 2),
-        |table, cut| cut(table, |len| len - 1),
-        |table, _| fs::remove_file(table),
+    }
+    let ways: [fn(&Path) -> io::Result<()>; 4] = [
+        |table| cut(table, |_| 0),
+        |table| cut(table, |len| len / 2),
+        |table| cut(table, |len| len - 1),
+        |table| fs::remove_file(table),
     ];
     for way in ways {
         let state_dir = tempfile::tempdir().expect("a temporary directory");
-        let damage = move |table: &Path| way(table, &cut);
-        let (stores, on, table) = meddled(state_dir.path(), (TableStep::Write, true), damage);
+        let (stores, on, table) = meddled(state_dir.path(), (TableStep::Write, true), way);
         let error = assert_fails_and_goes_on(stores, &on, &table);
         assert!(error.is_damage() && !error.is_disk_full(), "{error}");
     }
