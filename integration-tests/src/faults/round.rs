@@ -98,7 +98,12 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     settled.with_context(|| books.missing())?;
     books.check()?;
     let urls = fleet.urls();
-    fleet.until("all answers are right", async || ask_for_everything(&urls, books.page()).await.map(|()| true)).await?;
+    fleet
+        .until("all answers are right", async || {
+            block_in_place(|| books.read())?;
+            ask_for_everything(&urls, books.page()).await.map(|()| true)
+        })
+        .await?;
     let seen = observer.stop().await?;
     for number in 0..plan.instances {
         fleet.look_at_restored(number).await?;

@@ -206,9 +206,9 @@ impl Bed {
         let settled = settled.await;
         settled.with_context(|| books.missing())?;
         books.check()?;
-        let page = books.page();
         until("all answers are right", PATIENCE, async || {
-            ask_for_everything(std::slice::from_ref(&url), page).await.map(|()| true)
+            block_in_place(|| books.read())?;
+            ask_for_everything(std::slice::from_ref(&url), books.page()).await.map(|()| true)
         })
         .await
     }
