@@ -5,6 +5,7 @@ mod duplicates;
 mod every_kind;
 mod gathering;
 mod model;
+mod table_steps;
 mod time_ordered;
 mod timed;
 mod versioned;

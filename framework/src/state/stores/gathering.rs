@@ -14,7 +14,7 @@ use std::{
 use super::{TaskStores, put_bytes};
 use crate::{
     log::Batch,
-    state::{CommitPoint, Owner, Row, StateError, StoreId, StoreKind, run::Run},
+    state::{CommitPoint, Owner, Row, StateError, StoreId, StoreKind, TableStep, run::Run},
 };
 
 /// Rows that wait to be written.
@@ -133,7 +133,9 @@ impl TaskStores {
             self.flush_tables()?;
             self.gathering.begun.insert(store);
         }
-        self.backend.add_table(store, run)?;
+        self.backend.remove_unfinished_table()?;
+        self.at(TableStep::Write, |stores| stores.backend.write_table(run))?;
+        self.at(TableStep::Add, |stores| stores.backend.add_table(store))?;
         self.backend.commit(self.backend.rows(0), next)?;
         self.gathering.unflushed += 1;
         if self.gathering.unflushed >= TABLES_PER_FLUSH { self.flush_tables() } else { Ok(()) }
@@ -141,9 +143,14 @@ impl TaskStores {
 
     /// Brings the offsets behind tables to disk.
     fn flush_tables(&mut self) -> Result<(), StateError> {
-        self.backend.flush()?;
+        self.at(TableStep::Flush, |stores| stores.backend.flush())?;
         self.gathering.unflushed = 0;
         Ok(())
+    }
+
+    fn at(&self, step: TableStep, make: impl FnOnce(&Self) -> Result<(), StateError>) -> Result<(), StateError> {
+        // Stores on disk occupy its place; others have no tables.
+        self.occupied.as_ref().map_or(Ok(()), |occupied| occupied.at(step, || make(self)))
     }
 }
 
