@@ -45,6 +45,7 @@ use crate::{
     metrics::Metrics,
     processor::Handlers,
     query::{QueryOptions, Router, Serving},
+    state::TableWatch,
     time::{Clock, SystemClock},
     topology::{Resolved, Topology},
 };
@@ -62,6 +63,7 @@ pub struct App {
     routes: Router,
     query: QueryOptions,
     handlers: Handlers,
+    tables_watch: Option<Arc<dyn TableWatch>>,
 }
 
 /// A running instance of an application.
@@ -84,13 +86,20 @@ impl App {
     #[must_use]
     pub fn new(topology: Topology, config: Config) -> Self {
         let (routes, query, handlers) = (Router::new(), QueryOptions::default(), Handlers::default());
-        Self { topology, config, log: None, routes, query, handlers }
+        Self { topology, config, log: None, routes, query, handlers, tables_watch: None }
     }
 
     /// Runs on this log instead of the Kafka that the configuration names.
     #[must_use]
     pub fn with_log(mut self, log: Arc<dyn Log>) -> Self {
         self.log = Some(log);
+        self
+    }
+
+    /// Tells a test of the steps in which restored rows come to disk.
+    #[must_use]
+    pub fn with_tables_watched(mut self, by: Arc<dyn TableWatch>) -> Self {
+        self.tables_watch = Some(by);
         self
     }
 
@@ -138,7 +147,7 @@ impl App {
     /// # Errors
     /// When a setting is wrong or the address is taken. What goes wrong later is told by [`Instance::failed`].
     pub async fn start(self) -> Result<Instance, AppError> {
-        let Self { topology, config, log, routes, query, handlers } = self;
+        let Self { topology, config, log, routes, query, handlers, tables_watch } = self;
         check(&config)?;
         let handlers = handlers.configured(&config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -196,7 +205,7 @@ impl App {
                         overrides: config.internal_topics.clone(),
                         additional_retention_ms,
                     });
-                    match (Start { application, config, metrics, serving, handlers }).bring_up() {
+                    match (Start { application, config, metrics, serving, handlers, tables_watch }).bring_up() {
                         Ok(control) => control.run(),
                         Err(Halt::Failed(error)) => Err(error),
                         Err(Halt::Stopped) => {

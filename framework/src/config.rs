@@ -44,7 +44,8 @@ pub struct Config {
     /// `MILLPOND_COALESCE_UPDATES` = `true` | `false`; `statestore.cache.max.bytes` of Kafka Streams.
     pub coalesce_updates: bool,
     /// Bytes of all that grows with the work, whatever the number of tasks and stores: rows at hand, RocksDB's block cache and write
-    /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside. Default 256 MiB.
+    /// buffers, queues of records; see [`MemoryShares`]. The process takes up to 60 MB beside, and what stores hold that are declared
+    /// `in_memory`: they have nowhere to go. Default 256 MiB.
     /// `MILLPOND_MEMORY_BYTES`.
     pub memory_bytes: usize,
     /// How long a task that has records of some of its inputs waits for others to get some, so that records of all inputs are taken by
@@ -84,7 +85,8 @@ pub struct Config {
     pub replication_factor: Option<i32>,
     /// Settings of changelogs and repartition topics by their Kafka names, in place of the framework's and the broker's: by the full name of
     /// the topic, or by a pattern with one `*`; the more exact one counts. A topic that exists with another value is an error.
-    /// `cleanup.policy` and `message.timestamp.type` cannot be set. For all of them: `MILLPOND_TOPIC_<SETTING>`, where `_` stands for `.`:
+    /// `cleanup.policy` and `message.timestamp.type` cannot be set, and nothing be less than what the topology needs. For all of them:
+    /// `MILLPOND_TOPIC_<SETTING>`, where `_` stands for `.`:
     /// `MILLPOND_TOPIC_MIN_INSYNC_REPLICAS=2`. For some: `MILLPOND_INTERNAL_TOPICS`, JSON:
     /// `{"*-changelog": {"segment.ms": "600000"}}`.
     pub internal_topics: BTreeMap<String, BTreeMap<String, String>>,

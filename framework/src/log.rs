@@ -49,6 +49,7 @@ mod error;
 pub mod kafka;
 mod partitioner;
 mod port;
+mod topic_id;
 
 pub use self::{
     batch::{Batch, BatchBuilder, Headers, HeadersRef, RecordRef, TopicPartition},
@@ -58,4 +59,5 @@ pub use self::{
         Admin, Append, Epoch, Fetched, Group, GroupMetadata, Isolation, Log, Member, Membership, MembershipEvent,
         MembershipOptions, NewTopic, Producer, ReadFrom, Reader, ReaderEvent, TopicInfo, TransactionalProducer,
     },
+    topic_id::{TopicId, TopicIdError},
 };

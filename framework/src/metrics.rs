@@ -35,8 +35,8 @@ pub struct Metrics {
     pub worker_busy: prometheus::CounterVec,
     /// Bytes written by a task and not committed yet.
     pub state_uncommitted_bytes: IntGaugeVec,
-    /// Memory in use of what `MILLPOND_MEMORY_BYTES` bounds, by part: `rows`, `block_cache`, `write_buffers`, `fetched`, `input_queues`,
-    /// `outputs`.
+    /// Memory in use, by part. `MILLPOND_MEMORY_BYTES` bounds `rows` (at hand, uncommitted, or restored and not written yet), `block_cache`,
+    /// `write_buffers`, `fetched`, `input_queues` and `outputs`; not `in_memory`, the rows of stores that are not on disk.
     pub memory: IntGaugeVec,
     /// What `MILLPOND_MEMORY_BYTES` says.
     pub memory_limit: IntGauge,
@@ -122,7 +122,7 @@ impl Metrics {
             memory: gauges(
                 r,
                 "millpond_memory_bytes",
-                "Memory in use of what MILLPOND_MEMORY_BYTES bounds, by part",
+                "Memory in use, by part; MILLPOND_MEMORY_BYTES bounds all but in_memory",
                 &["part"],
             )?,
             memory_limit: gauge(r, "millpond_memory_limit_bytes", "What MILLPOND_MEMORY_BYTES says")?,

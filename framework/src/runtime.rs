@@ -8,6 +8,7 @@ mod committer;
 mod failures;
 mod globals;
 mod hosted;
+mod memory;
 mod outbox;
 mod pool;
 mod production;

@@ -38,6 +38,7 @@ mod rocks;
 mod run;
 mod settings;
 mod spec;
+mod steps;
 mod stores;
 mod task_id;
 mod time_ordered;
@@ -59,6 +60,7 @@ pub use self::{
     rocks::MemoryBudget,
     settings::StateSettings,
     spec::{Retention, StoreId, StoreKind, StoreSpec},
+    steps::{TableStep, TableWatch},
     stores::{Dirty, TaskStores},
     task_id::{Owner, TaskId, TaskIdError},
     timed::TimedKey,

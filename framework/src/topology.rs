@@ -30,7 +30,7 @@ pub use self::{
     describe::{Description, GlobalDescription, NodeDescription, NodeKind, SubTopologyDescription},
     error::TopologyError,
     global::GlobalProcessor,
-    internal_topics::InternalTopic,
+    internal_topics::{InternalTopic, Least},
     partitions::Partitions,
     processors::Processors,
     resolved::{GlobalTable, Resolved, StoreLocation, SubTopology},
@@ -39,7 +39,6 @@ pub(crate) use self::{
     factory::Factory,
     global::Upkeep,
     instantiate::Instantiation,
-    internal_topics::DELETE_RETENTION_MS,
     processors::{JudgedUpdate, Processed},
     source_options::{SourceOptions, Timing},
 };

@@ -60,7 +60,7 @@ fn point(offset: i64) -> CommitPoint {
     CommitPoint {
         changelog_offsets: [(STORE, offset)].into(),
         positions: [(TopicPartition::new("flights", 0), offset)].into(),
-        current_ms: None,
+        ..CommitPoint::default()
     }
 }
 

@@ -168,6 +168,17 @@ impl Place {
         let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", self.port)).await?;
         Ok((answer.status().as_u16(), answer.text().await.context("the body")?))
     }
+
+    /// What the metrics say of a part of the memory, in bytes.
+    ///
+    /// # Errors
+    /// When nobody answers, or does not know the part.
+    pub async fn memory_bytes(&self, part: &str) -> anyhow::Result<usize> {
+        let (_, metrics) = self.get("/metrics").await?;
+        let name = format!("millpond_memory_bytes{{part=\"{part}\"}} ");
+        let bytes = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        Ok(bytes.with_context(|| format!("no {name}in {metrics}"))?.parse()?)
+    }
 }
 
 // === impl Text ===

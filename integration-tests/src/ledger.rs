@@ -8,9 +8,11 @@
 //! * `<prefix>-statements` has, for each account, the first posting, the second, and so on: none left out, none twice, and each balance
 //!   the one before plus the posting.
 
+pub mod bed;
 pub mod books;
 pub mod feeder;
 pub mod observer;
+pub mod rows;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +30,8 @@ pub const DELIVERY_TIMEOUT_MS: &str = "LEDGER_DELIVERY_TIMEOUT_MS";
 pub const ACCOUNTS: u32 = 300;
 /// How many tellers there are.
 pub const TELLERS: u32 = 40;
+/// Tellers who count one transfer each, in which nothing moves: rows enough for a restore to make tables of them, in every partition.
+pub const VISITORS: u32 = 64_000;
 /// What is paid into each account at first.
 pub const DEPOSIT: i64 = 1_000;
 /// Partitions of each topic, and so tasks of each of the two sub-topologies.
@@ -37,7 +41,10 @@ pub const BALANCES: &str = "balances";
 /// The store of counts by teller.
 pub const COUNTS: &str = "transfers-by-teller";
 
-/// An input: an amount goes from one account to another; without a first account it is paid in.
+/// How the names of visitors begin.
+const VISITOR: &str = "visitor-";
+
+/// An input: an amount goes from one account to another; without a first account it is paid in, and from an account to itself nothing moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {
     /// Unique.
@@ -125,6 +132,21 @@ pub fn teller(number: u32) -> String {
     format!("teller-{number:02}")
 }
 
+/// The name of a teller with one transfer. It is so long that the rows of one poll are enough for a table: a restore makes several.
+#[must_use]
+pub fn visitor(number: u32) -> String {
+    format!(
+        "{VISITOR}{number:06} of {:0210x}",
+        u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+    )
+}
+
+/// Whether a teller is a [`visitor`].
+#[must_use]
+pub fn is_visitor(teller: &str) -> bool {
+    teller.starts_with(VISITOR)
+}
+
 // === impl Topics ===
 
 impl Topics {
@@ -156,6 +178,9 @@ impl Transfer {
     /// Its sides.
     #[must_use]
     pub fn postings(&self) -> Vec<Posting> {
+        if self.from.as_ref() == Some(&self.to) {
+            return Vec::new();
+        }
         let posting = |account: &String, amount| Posting { id: self.id, account: account.clone(), amount };
         let from = self.from.as_ref().map(|from| posting(from, -self.amount));
         from.into_iter().chain([posting(&self.to, self.amount)]).collect()

@@ -3,55 +3,24 @@
 //!
 //! One instance for each way to fail: the steps come one after the other, and all checks after each.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use integration_tests::{
-    ledger::{Topics, books::Books, feeder::Feeder, observer::ask_for_everything, topology},
-    service::until,
-};
+use integration_tests::ledger::bed::Bed;
 use millpond::{
-    App, Config,
-    app::Instance,
-    config::{
-        Guarantee::{self, AtLeastOnce, ExactlyOnce},
-        MemoryShares,
-    },
-    log::{LogError, embedded::EmbeddedLog},
+    config::Guarantee::{self, AtLeastOnce, ExactlyOnce},
+    log::LogError,
     testing::{
-        Failpoint, Fault, Faults, FaultyLog,
+        Failpoint, Fault,
         Moment::{self, After, Before},
         Step,
     },
 };
-use tokio::task::block_in_place;
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Transfers while a fault is armed.
-const TRANSFERS: u64 = 40;
 /// How long the call takes that a fault happens at: some commit intervals, in which more transfers come.
 const STALL: Duration = Duration::from_millis(150);
 /// Lives that end in a crash, one after the other on the same disk.
 const LIVES: usize = 2;
-const PREFIX: &str = "ledger";
-
-/// A ledger on an embedded log with one instance, whose lives share a state directory.
-struct Bed {
-    log: EmbeddedLog,
-    folder: tempfile::TempDir,
-    guarantee: Guarantee,
-    feeder: Feeder,
-    books: Books,
-    running: Option<Running>,
-    lives: usize,
-}
-
-struct Running {
-    instance: Instance,
-    faults: Faults,
-    state_dir: std::path::PathBuf,
-}
 
 /// The ways to fail, but for crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,125 +100,6 @@ impl Failure {
     }
 }
 
-// === impl Bed ===
-
-impl Bed {
-    async fn new(guarantee: Guarantee) -> anyhow::Result<Self> {
-        let log = EmbeddedLog::new();
-        let topics = Topics::of(PREFIX);
-        topics.create(&log)?;
-        let feeder = Feeder::new(&log, &topics, 1)?;
-        let folder = tempfile::tempdir()?;
-        let state_dir = folder.path().join("0");
-        let running = start(&log, guarantee, state_dir).await?;
-        // Its changelogs exist when it is ready.
-        let books = Books::open(&log, PREFIX, guarantee)?;
-        Ok(Self { log, folder, guarantee, feeder, books, running: Some(running), lives: 1 })
-    }
-
-    fn running(&self) -> &Running {
-        self.running.as_ref().expect("an instance runs between two faults")
-    }
-
-    /// Feeds, lets a fault happen, and checks when all is done.
-    async fn fault(&mut self, at: Failpoint, fault: Fault) -> anyhow::Result<()> {
-        let faults = self.running().faults.clone();
-        let before = faults.fired();
-        faults.arm(at, fault.clone());
-        self.feed()?;
-        ensure!(block_in_place(|| faults.wait_fired(before + 1, PATIENCE)), "the instance never came there");
-        if fault == Fault::Crash {
-            self.bury_and_start().await?;
-        }
-        self.feed()?;
-        self.settled().await
-    }
-
-    fn feed(&mut self) -> anyhow::Result<()> {
-        block_in_place(|| self.feeder.feed(TRANSFERS))
-    }
-
-    /// The instance is dead: what is on its disk is taken over, all that it does from now on comes to nothing.
-    async fn bury_and_start(&mut self) -> anyhow::Result<()> {
-        let Running { instance, faults, state_dir } = self.running.take().context("it ran")?;
-        let next = self.folder.path().join(self.lives.to_string());
-        self.lives += 1;
-        block_in_place(|| copy_as_after_a_crash(&state_dir, &next))?;
-        faults.bury();
-        // It ends with an error, as it should.
-        let ended = tokio::spawn(instance.stop());
-        self.running = Some(start(&self.log, self.guarantee, next).await?);
-        ensure!(ended.await?.is_err(), "a dead instance stopped as if nothing had been");
-        std::fs::remove_dir_all(state_dir)?;
-        Ok(())
-    }
-
-    /// Waits until all is done, and checks that it was done right.
-    async fn settled(&mut self) -> anyhow::Result<()> {
-        let books = &mut self.books;
-        let settled = until("all transfers are through", PATIENCE, async || {
-            block_in_place(|| books.read())?;
-            books.check_outputs()?;
-            Ok(books.are_settled())
-        });
-        let settled = settled.await;
-        settled.with_context(|| self.books.missing())?;
-        self.books.check()?;
-        let url = self.running().instance.url().to_owned();
-        let page = self.books.page();
-        until("all answers are right", PATIENCE, async || {
-            ask_for_everything(std::slice::from_ref(&url), page).await.map(|()| true)
-        })
-        .await
-    }
-}
-
-async fn start(log: &EmbeddedLog, guarantee: Guarantee, state_dir: std::path::PathBuf) -> anyhow::Result<Running> {
-    let log = FaultyLog::new(Arc::new(log.connect()));
-    let faults = log.faults();
-    let config = Config {
-        instance_id: "a".into(),
-        http: std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?,
-        state_dir: state_dir.clone(),
-        threads: 1,
-        guarantee,
-        commit_interval: Duration::from_millis(20),
-        session_timeout: Duration::from_millis(300),
-        memory_bytes: MemoryShares::least(1),
-        ..Config::default()
-    };
-    let instance = App::new(topology(PREFIX)?, config).with_log(Arc::new(log)).start().await?;
-    let url = instance.url().to_owned();
-    until("the instance is ready", PATIENCE, async || {
-        Ok(reqwest::get(format!("{url}/readyz")).await?.status().is_success())
-    })
-    .await?;
-    Ok(Running { instance, faults, state_dir })
-}
-
-/// Copies a state directory file by file: RocksDB writes a file whole before another one names it, so those that name others come first.
-fn copy_as_after_a_crash(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to)?;
-    let mut entries = std::fs::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
-    let names_others = |name: &std::ffi::OsStr| {
-        let name = name.to_string_lossy();
-        (name != "CURRENT", !name.starts_with("MANIFEST"))
-    };
-    entries.sort_by_key(|entry| names_others(&entry.file_name()));
-    for entry in entries {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            copy_as_after_a_crash(&from, &to)?;
-        } else {
-            std::fs::copy(&from, &to).map(drop).or_else(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
-        }
-    }
-    Ok(())
-}
-
 // === The tests ===
 
 /// Lets the failure happen at every step that may fail so.
@@ -263,8 +113,7 @@ async fn fail_everywhere(guarantee: Guarantee, failure: Failure) -> anyhow::Resu
             }
         }
     }
-    let running = bed.running.take().context("it runs")?;
-    Ok(running.instance.stop().await?)
+    bed.stop().await
 }
 
 /// Lets the instance die at every step. A new life takes some seconds, so several beds have a part of the steps each.
@@ -280,8 +129,7 @@ async fn crash_everywhere(guarantee: Guarantee) -> anyhow::Result<()> {
                 let at = place(step, moment);
                 bed.fault(at, Fault::Crash).await.with_context(|| format!("{guarantee:?}: a crash at {at}"))?;
             }
-            let running = bed.running.take().context("it runs")?;
-            anyhow::Ok(running.instance.stop().await?)
+            bed.stop().await
         };
         let runtime = tokio::runtime::Handle::current();
         beds.spawn_blocking(move || runtime.block_on(play()));
@@ -300,13 +148,12 @@ async fn a_commit_waits_for_the_group() -> anyhow::Result<()> {
     for _ in 0..3 {
         bed.fault(at, Fault::Fail(LogError::Fenced { reason: "a newer generation".into() })).await?;
     }
-    let running = bed.running.take().context("it runs")?;
-    let metrics = reqwest::get(format!("{}/metrics", running.instance.url())).await?.text().await?;
+    let metrics = reqwest::get(format!("{}/metrics", bed.url())).await?.text().await?;
     let given_up = |line: &&str| line.starts_with("millpond_commits_total") && !line.contains("outcome=\"ok\"");
     let given_up: Vec<&str> = metrics.lines().filter(given_up).collect();
     ensure!(metrics.contains("millpond_commits_total"), "no commits are counted");
     ensure!(given_up.is_empty(), "{given_up:?}");
-    Ok(running.instance.stop().await?)
+    bed.stop().await
 }
 
 macro_rules! at_every_step {

@@ -16,6 +16,9 @@ const REPOSITORY: [&str; 2] =
 const OTHERS: [&str; 5] =
     ["README.md", "CONTRIBUTING.md", "dashboards/README.md", "k8s/README.md", "k8s/millpond/README.md"];
 
+/// The folders of the repository.
+const FOLDERS: [&str; 6] = ["framework/", "services/", "k8s/", "dashboards/", "integration-tests/", "docs/"];
+
 /// A page without its blocks of code.
 fn without_blocks(text: &str) -> String {
     let mut fenced = false;
@@ -50,6 +53,18 @@ fn links(text: &str) -> Vec<String> {
     }
     targets.retain(|target| !target.is_empty());
     targets
+}
+
+/// The files and folders of this repository that a page names in code, in order: what begins with the name of one of its folders.
+fn named_files(text: &str) -> Vec<String> {
+    let outside = without_blocks(text);
+    // Spans of code are every second part.
+    let code = outside.split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
+    let is_file = |word: &&str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+        word.chars().all(legal) && FOLDERS.iter().any(|folder| word.starts_with(folder))
+    };
+    code.filter(is_file).map(str::to_owned).collect()
 }
 
 /// The anchors of a page's headings, as GitHub and mdBook make them.
@@ -136,6 +151,23 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
+fn every_file_that_a_page_names_is_there() {
+    let root = checkout::root();
+    let others = OTHERS.iter().map(|page| root.join(page));
+    let (mut missing, mut found) = (Vec::new(), 0);
+    for page in guide().into_iter().chain(others) {
+        for file in named_files(&read(&page)) {
+            found += 1;
+            if !root.join(&file).exists() {
+                missing.push(format!("{}: {file}", page.display()));
+            }
+        }
+    }
+    assert!(found > 30, "{found}");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
 fn every_page_is_in_the_table_of_contents() {
     let docs = checkout::root().join("docs");
     let contents = docs.join("SUMMARY.md");
@@ -166,4 +198,6 @@ fn links_are_found_and_code_is_not() {
     let text = "[a](b.md) and `[c](d.md)`, [`e`](f.md#g-h)\n```text\n[i](j.md)\n```\n## G h: `i`!\n";
     assert_eq!(links(text), ["b.md", "f.md#g-h"]);
     assert_eq!(anchors(text), BTreeSet::from(["g-h-i".to_owned()]));
+    let text = "`Worker::run` in `framework/src/a.rs`, framework/src/b.rs, `see docs/c.md`, `docs/*.md`";
+    assert_eq!(named_files(text), ["framework/src/a.rs", "docs/c.md"]);
 }

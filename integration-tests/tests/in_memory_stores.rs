@@ -111,6 +111,8 @@ async fn stores_in_memory_are_restored_at_each_start() -> anyhow::Result<()> {
     let restored = async || anyhow::Ok(read("/stores/values/keys/k").await?.contains("\"value\":\"abc\""));
     until("the values are restored", PATIENCE, restored).await?;
     ensure!(read("/stores/counts/keys/k").await?.contains("\"value\":3"));
+    let counted = async || anyhow::Ok(place.memory_bytes("in_memory").await.is_ok_and(|bytes| bytes > 500));
+    until("their memory is counted", PATIENCE, counted).await?;
     place.append("in", [("k", "d", 71_000)])?;
     let out = place.committed("out", 4).await?;
     ensure!(out[3].value() == "abcd 4 cd dc cd cd 1 Kay", "{:?}", out[3]);

@@ -82,3 +82,15 @@ async fn settings_reach_the_topics_and_a_topic_with_another_value_is_named_with_
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repartition_topic_that_deletes_by_age_is_named_with_what_to_do() -> anyhow::Result<()> {
+    let (name, input) = (unique("counts"), unique("in"));
+    let place = place(&input)?;
+    let repartition = format!("{name}-tuned-repartition");
+    place.create(&repartition, &[("retention.ms", "604800000")])?;
+    let said = refused(&place, counts(&name, &input)?, place.config()).await?;
+    ensure!(said.contains(&format!("`{repartition}` has retention.ms=604800000, expected -1")), "{said}");
+    ensure!(said.contains("kafka-configs.sh --alter"), "{said}");
+    Ok(())
+}

@@ -4,20 +4,37 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use integration_tests::{
+    broker::{broker, unique},
     in_process::{PATIENCE, Place},
     service::until,
 };
-use millpond::{App, Config, Serdes, Topology, config::OffsetReset, log::embedded::EmbeddedLog};
+use millpond::{
+    App, Config, Serdes, Topology,
+    config::OffsetReset,
+    log::{
+        Log,
+        embedded::EmbeddedLog,
+        kafka::{KafkaLog, KafkaOptions},
+    },
+};
 
 fn counts() -> anyhow::Result<Topology> {
-    let topology = Topology::builder("counts");
-    topology.stream("in", Serdes::<String, i64>::json()).group_by_key().count().materialized("count").queryable();
+    counts_of("counts", "in")
+}
+
+fn counts_of(name: &str, input: &str) -> anyhow::Result<Topology> {
+    let topology = Topology::builder(name);
+    topology.stream(input, Serdes::<String, i64>::json()).group_by_key().count().materialized("count").queryable();
     Ok(topology.build()?)
 }
 
 /// Whether `a` has been counted so often.
 async fn is_counted(place: &Place, times: u32) -> anyhow::Result<bool> {
-    Ok(place.get("/stores/count/keys/%22a%22").await?.1.contains(&format!("\"value\":{times}")))
+    is_counted_of(place, "a", times).await
+}
+
+async fn is_counted_of(place: &Place, key: &str, times: u32) -> anyhow::Result<bool> {
+    Ok(place.get(&format!("/stores/count/keys/%22{key}%22")).await?.1.contains(&format!("\"value\":{times}")))
 }
 
 /// Two records are read, counted and committed, and the instance has stopped.
@@ -40,6 +57,55 @@ async fn the_last_copy_of_a_state_is_kept_when_its_changelog_is_gone() -> anyhow
     instance.stop().await?;
     let state = place.config().state_dir.join("counts/tasks/0_0/rocksdb/CURRENT");
     ensure!(state.exists(), "the state is gone: no {}", state.display());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changelog_that_was_made_anew_and_outgrew_the_state_is_found_out() -> anyhow::Result<()> {
+    outgrown_by_another_changelog(Arc::new(EmbeddedLog::new()), "counts", "in").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changelog_that_was_made_anew_on_kafka_is_found_out() -> anyhow::Result<()> {
+    let bootstrap = broker()?.bootstrap().to_owned();
+    let options = KafkaOptions { bootstrap, client_id: unique("test"), ..KafkaOptions::default() };
+    outgrown_by_another_changelog(Arc::new(KafkaLog::connect(options)?), &unique("counts"), &unique("in")).await
+}
+
+/// The changelog of a stopped instance is deleted and made anew, and another instance, with a disk of its own, writes more than there was.
+async fn outgrown_by_another_changelog(log: Arc<dyn Log>, name: &str, input: &str) -> anyhow::Result<()> {
+    let place = Place::new(log, &[(input, &[])])?;
+    let (count, own_disk) = (|| counts_of(name, input), place.config());
+    let instance = place.start(App::new(count()?, own_disk.clone())).await?;
+    place.append(input, [("\"a\"", "1", 1_000)])?;
+    until("it is counted", PATIENCE, async || is_counted(&place, 1).await).await?;
+    instance.stop().await?;
+
+    place.log.admin()?.delete_topics(&[&format!("{name}-count-changelog")])?;
+    let disk = tempfile::tempdir()?;
+    let other_disk = Config { state_dir: disk.path().to_owned(), ..own_disk.clone() };
+    let instance = place.start(App::new(count()?, other_disk)).await?;
+    for times in 1..=5 {
+        // Each in a commit of its own.
+        place.append(input, [("\"b\"", "1", 1_000)])?;
+        until("it is counted", PATIENCE, async || is_counted_of(&place, "b", times).await).await?;
+    }
+    instance.stop().await?;
+
+    let instance = place.start(App::new(count()?, own_disk.clone())).await?;
+    until("it has what the changelog has", PATIENCE, async || is_counted_of(&place, "b", 5).await).await?;
+    let (status, body) = place.get("/stores/count/keys/%22a%22").await?;
+    ensure!(status == 404, "a row of the old changelog is there: {status} {body}");
+    instance.stop().await?;
+    let aside = own_disk.state_dir.join(name).join("damaged/0_0");
+    ensure!(aside.exists(), "what may be the last copy is gone: no {}", aside.display());
+
+    // It knows the new one now.
+    std::fs::remove_dir_all(&aside)?;
+    let instance = place.start(App::new(count()?, own_disk)).await?;
+    until("it goes on", PATIENCE, async || is_counted_of(&place, "b", 5).await).await?;
+    instance.stop().await?;
+    ensure!(!aside.exists(), "nothing was wrong");
     Ok(())
 }
 

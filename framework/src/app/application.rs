@@ -11,7 +11,7 @@ use crate::{
     log::{Log, NewTopic},
     state::TaskId,
     time::Clock,
-    topology::{Partitions, Resolved, TopologyError},
+    topology::{InternalTopic, Partitions, Resolved, TopologyError},
 };
 
 /// An application on a log.
@@ -69,28 +69,35 @@ impl Application {
         let dead_letters = self.dead_letter_topic.iter().filter(|topic| !external.contains(topic));
         let counts = topics::existing(&mut *admin, external.iter().chain(dead_letters).map(|topic| &**topic))?;
         let partitions = self.topology.partitions(&counts)?;
-        let mut wanted: Vec<NewTopic> = partitions
-            .internal_topics()
-            .iter()
-            .map(|topic| {
-                let config = topic.config_with_additional_retention(self.additional_retention_ms);
-                self.internal(topic.name.to_string(), topic.partitions, config)
-            })
-            .collect();
+        let of_cluster = [
+            of_cluster(self.metadata_topic(), &[("cleanup.policy", "compact")]),
+            of_cluster(self.coordination_topic(), &[]),
+        ];
+        let needed = [partitions.internal_topics(), &of_cluster].concat();
+        let mut wanted: Vec<NewTopic> = needed.iter().map(|topic| self.wanted(topic)).collect();
         let asked = partitions.internal_topics().iter();
         let asked = asked.map(|topic| (topic.name.to_string(), topic.asked.keys().cloned().collect()));
         let mut asked = asked.collect();
-        internal_topics::change(&mut wanted, partitions.internal_topics(), &self.overrides, &mut asked)?;
-        let compacted = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-        wanted.push(self.internal(self.metadata_topic(), 1, compacted));
-        wanted.push(self.internal(self.coordination_topic(), 1, BTreeMap::new()));
-        topics::ensure(&mut *admin, &wanted, &asked, &*self.clock)?;
+        let of_topology = &mut wanted[..partitions.internal_topics().len()];
+        internal_topics::change(of_topology, partitions.internal_topics(), &self.overrides, &mut asked)?;
+        topics::ensure(&mut *admin, &wanted, &needed, &asked, &*self.clock)?;
         Ok(Topics::new(counts, &partitions))
     }
 
-    fn internal(&self, name: String, partitions: i32, config: BTreeMap<String, String>) -> NewTopic {
-        NewTopic { name, partitions, replication_factor: self.replication_factor, config }
+    fn wanted(&self, topic: &InternalTopic) -> NewTopic {
+        NewTopic {
+            name: topic.name.to_string(),
+            partitions: topic.partitions,
+            replication_factor: self.replication_factor,
+            config: topic.config_with_additional_retention(self.additional_retention_ms),
+        }
     }
+}
+
+/// A topic of one partition that is not of the topology but of the cluster.
+fn of_cluster(name: String, config: &[(&str, &str)]) -> InternalTopic {
+    let config = config.iter().map(|(setting, value)| ((*setting).to_owned(), (*value).to_owned())).collect();
+    InternalTopic { name: name.into(), partitions: 1, config, asked: BTreeMap::new() }
 }
 
 // === impl Topics ===

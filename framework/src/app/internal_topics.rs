@@ -102,6 +102,7 @@ mod tests {
         let needed = [
             needed("app-a-changelog", &[("cleanup.policy", "compact")]),
             needed("app-w-changelog", &[("cleanup.policy", "compact,delete"), ("retention.ms", "5000")]),
+            needed("app-r-repartition", &[("cleanup.policy", "delete"), ("retention.ms", "-1")]),
         ];
         let change = |pattern, setting, value| {
             let overrides = overrides(&[(pattern, setting, value)]);
@@ -112,13 +113,16 @@ mod tests {
             ("*-changelog", "delete.retention.ms", "1000", "86400000 or more"),
             ("*-changelog", "retention.ms", "4999", "`app-w-changelog` is like: the changelog has to keep"),
             ("app-w-changelog", "retention.bytes", "1000", "of any size"),
+            ("app-r-repartition", "retention.ms", "604800000", "not processed, however old and of any size: -1"),
+            ("app-r-repartition", "retention.bytes", "1000000", "of any size: -1"),
             ("app-c-changelog", "segment.ms", "1", "`app-a-changelog`"),
         ] {
             let error = change(pattern, setting, value).expect_err("refused").to_string();
             assert!(error.contains(pattern) && error.contains(says), "{error}");
         }
-        for (setting, value) in [("retention.ms", "5000"), ("retention.ms", "-1"), ("retention.bytes", "-1")] {
-            change("*", setting, value).expect("it keeps as much");
+        change("app-w-changelog", "retention.ms", "5000").expect("it keeps as much");
+        for setting in ["retention.ms", "retention.bytes"] {
+            change("*", setting, "-1").expect("all keep everything");
         }
     }
 }

@@ -115,6 +115,7 @@ impl Serving for InstanceServing {
             records_per_s: reading.rate(),
             elapsed: reading.elapsed,
             left: reading.time_left(),
+            held_back: reading.held_back,
         };
         self.hosted.restores(now).map(status).collect()
     }
@@ -128,7 +129,14 @@ impl Serving for InstanceServing {
     }
 
     fn health(&self) -> Health {
-        let health = self.status.health();
+        let mut health = self.status.health();
+        let held_back = self.restores().into_iter().filter_map(|RestoreStatus { task, held_back, .. }| {
+            Some(format!("the restore of task {task} is held back: {}", held_back?))
+        });
+        let held_back: Vec<_> = held_back.collect();
+        if !held_back.is_empty() {
+            health.ready = Err([health.ready.err().unwrap_or_default(), held_back].concat());
+        }
         self.metrics.instance_ready.set(i64::from(health.ready.is_ok()));
         health
     }
@@ -159,5 +167,51 @@ impl Serving for InstanceServing {
             }
         }
         self.metrics.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        runtime::RestoreProgress,
+        serde::Serdes,
+        state::{StateSettings, TaskStores},
+        time::ManualClock,
+        topology::Topology,
+    };
+
+    #[test]
+    fn what_holds_a_restore_back_is_shown_and_a_reason_not_to_be_ready() -> Result<(), Box<dyn std::error::Error>> {
+        let second = Duration::from_secs(1);
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
+        let status = Arc::new(Status::new(&"a".into()));
+        status.started();
+        let pulse = Pulse::new(Arc::clone(&clock), second, second);
+        let topology = Topology::builder("copy");
+        topology.stream("in", Serdes::<String, String>::default()).to("out");
+        let topology = topology.build()?.resolve("copy");
+        let serving = InstanceServing::new(&topology, "a", Metrics::new()?, clock, status, pulse);
+        let (task, progress) = (TaskId::new(0, 1), Arc::new(RestoreProgress::new(Duration::ZERO, 5)));
+        let stores = TaskStores::open(&StateSettings::default(), task, [].into())?;
+        serving.hosted.restoring(task, stores.view(), &progress);
+
+        let reasons = || serving.health().ready.err().unwrap_or_default();
+        let not_a_member = reasons();
+        assert_eq!(serving.restores()[0].held_back, None);
+        progress.set_held_back(Some("a transaction is open".into()));
+        assert_eq!(serving.restores()[0].held_back.as_deref(), Some("a transaction is open"));
+        let held_back = "the restore of task 0_1 is held back: a transaction is open".to_owned();
+        assert_eq!(reasons(), [not_a_member, vec![held_back]].concat());
+
+        // Back to the last commit of a task that ran: its rows are read meanwhile, but it does not go on.
+        serving.hosted.running(task, stores.view());
+        assert!(serving.restores().is_empty());
+        assert!(!serving.hosted.restoring(task, stores.view(), &progress), "it ran");
+        assert!(reasons().iter().any(|reason| reason.contains("0_1 is held back")), "{:?}", reasons());
+        assert_eq!(serving.hosted.get(task).map(|hosted| hosted.state), Some(HostedState::Running));
+        Ok(())
     }
 }

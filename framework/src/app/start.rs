@@ -21,7 +21,7 @@ use crate::{
     metrics::Metrics,
     processor::{Globals, Handlers},
     runtime::{GlobalsThread, RuntimeSettings, Shared, Workers},
-    state::{MemoryBudget, StateDir, StateSettings, TaskStores},
+    state::{MemoryBudget, StateDir, StateSettings, TableWatch, TaskStores},
 };
 
 /// Everything a start needs.
@@ -31,6 +31,7 @@ pub(super) struct Start {
     pub(super) metrics: Metrics,
     pub(super) serving: Arc<InstanceServing>,
     pub(super) handlers: Handlers,
+    pub(super) tables_watch: Option<Arc<dyn TableWatch>>,
 }
 
 // === impl Start ===
@@ -38,7 +39,7 @@ pub(super) struct Start {
 impl Start {
     /// Brings the instance up to the point where it has joined the group.
     pub(super) fn bring_up(self) -> Result<Control, Halt> {
-        let Self { application, config, metrics, serving, handlers } = self;
+        let Self { application, config, metrics, serving, handlers, tables_watch } = self;
         let (status, pulse) = (Arc::clone(&serving.status), Arc::clone(&serving.pulse));
         let log = Arc::clone(&application.log);
         let clock = Arc::clone(&application.clock);
@@ -46,7 +47,10 @@ impl Start {
         let patience = Patience { log: Arc::clone(&log), clock: Arc::clone(&clock), status: Arc::clone(&status) };
 
         status.starting("opening the state directory");
-        let dir = StateDir::open(&config.state_dir, topology.application_id())?;
+        let mut dir = StateDir::open(&config.state_dir, topology.application_id())?;
+        if let Some(watch) = tables_watch {
+            dir = dir.watched_by(watch);
+        }
         let state = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(shares(&config).state) };
         let _ = serving.memory.set(state.memory.clone());
         metrics.memory_limit.set(i64::try_from(config.memory_bytes).unwrap_or(i64::MAX));
@@ -66,7 +70,8 @@ impl Start {
         let (globals, view) = patience.until_done("reading the global tables", || {
             let stores = TaskStores::open_global(&state, Arc::clone(&specs))?;
             let view = stores.view();
-            let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, status.stop_flag())?;
+            let stop = status.stop_flag();
+            let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, &metrics, stop)?;
             Ok::<_, AppError>((globals, view))
         })?;
         let _ = serving.globals.set(Arc::clone(&view));

@@ -6,7 +6,7 @@ use super::internal_topics::Asked;
 use crate::{
     log::{Admin, LogError, NewTopic},
     time::Clock,
-    topology::DELETE_RETENTION_MS,
+    topology::InternalTopic,
 };
 
 /// How long a topic may take to show up after it was created.
@@ -43,8 +43,9 @@ pub enum TopicsError {
         there: Vec<String>,
     },
     /// Internal topics exist with settings that do not fit.
-    #[error("internal topics exist with settings that do not fit this topology: {}; \
-        if their content is not needed any more delete them, else start the topology they belong to", list(.0))]
+    #[error("internal topics exist with settings that do not fit this topology: {}; change a setting with `kafka-configs.sh --alter \
+        --entity-type topics --entity-name <topic> --add-config <setting>=<value>`, or delete the topics if their content is not needed any \
+        more, or start the topology they belong to", list(.0))]
     Mismatch(Vec<Mismatch>),
 }
 
@@ -86,10 +87,11 @@ pub(crate) fn existing<'a>(
     if missing.is_empty() { Ok(found) } else { Err(TopicsError::Missing(missing)) }
 }
 
-/// Creates the topics that do not exist, and checks those that do.
-pub(crate) fn ensure(
+/// Creates the topics that do not exist, and checks those that do. `needed` are the same topics as the application needs them.
+pub(super) fn ensure(
     admin: &mut dyn Admin,
     wanted: &[NewTopic],
+    needed: &[InternalTopic],
     asked: &Asked,
     clock: &dyn Clock,
 ) -> Result<(), TopicsError> {
@@ -115,32 +117,31 @@ pub(crate) fn ensure(
         std::thread::sleep(LOOK_AGAIN);
     };
     let mut wrong = Vec::new();
-    for topic in wanted {
+    for (topic, needed) in wanted.iter().zip(needed) {
         let partitions = found.iter().find(|found| found.name == topic.name).map_or(0, |found| found.partitions);
         let config = admin.topic_config(&topic.name)?;
-        wrong.extend(mismatches(topic, partitions, &config, asked));
+        wrong.extend(mismatches(topic, needed, partitions, &config, asked));
     }
     if wrong.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(wrong)) }
 }
 
-/// What differs between a topic as it should be and as it is. Only settings that were asked for count.
-fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, String>, asked: &Asked) -> Vec<Mismatch> {
-    let differ = |setting: &str, expected: &str, found: &str| Mismatch {
+/// What differs between a topic as it should be and as it is.
+fn mismatches(
+    wanted: &NewTopic,
+    needed: &InternalTopic,
+    partitions: i32,
+    config: &BTreeMap<String, String>,
+    asked: &Asked,
+) -> Vec<Mismatch> {
+    let differ = |setting: &str, expected: String, found: &str| Mismatch {
         topic: wanted.name.clone(),
         setting: setting.into(),
-        expected: expected.into(),
+        expected,
         found: found.into(),
     };
     let mut wrong = Vec::new();
     if partitions != wanted.partitions {
-        wrong.push(differ("partitions", &wanted.partitions.to_string(), &partitions.to_string()));
-    }
-    // State that was away is brought up to date only while its changelog remembers deletions.
-    if wanted.config.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
-        && let Some(found) = config.get("delete.retention.ms")
-        && found.parse::<i64>().is_ok_and(|ms| ms < DELETE_RETENTION_MS)
-    {
-        wrong.push(differ("delete.retention.ms", &format!("{DELETE_RETENTION_MS} or more"), found));
+        wrong.push(differ("partitions", wanted.partitions.to_string(), &partitions.to_string()));
     }
     for (setting, expected) in &wanted.config {
         // Sizes and times may be tuned by the operator, unless the configuration asks for them; how records are cleaned up and stamped
@@ -151,7 +152,14 @@ fn mismatches(wanted: &NewTopic, partitions: i32, config: &BTreeMap<String, Stri
         }
         let found = config.get(setting).map_or("", String::as_str);
         if normal(found) != normal(expected) {
-            wrong.push(differ(setting, expected, found));
+            wrong.push(differ(setting, expected.clone(), found));
+        }
+    }
+    for least in needed.least() {
+        // What is asked for is enough: then it is said already. A broker that does not tell a setting does not have it.
+        let is_said = wrong.iter().any(|mismatch| mismatch.setting == least.setting);
+        if let Some(found) = config.get(least.setting).filter(|found| !is_said && !least.allows(found)) {
+            wrong.push(differ(least.setting, format!("{least} ({})", least.reason), found));
         }
     }
     wrong
@@ -168,40 +176,78 @@ fn normal(value: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    fn topic() -> NewTopic {
-        let config = [("cleanup.policy", "compact,delete"), ("segment.bytes", "1")];
-        NewTopic {
-            name: "app-store-changelog".into(),
-            partitions: 6,
+    fn config(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// What is found wrong with a topic of six partitions that has to have `own` settings.
+    fn mismatches_of(own: &[(&str, &str)], partitions: i32, found: &[(&str, &str)], asked: &Asked) -> Vec<Mismatch> {
+        let needed = InternalTopic { name: "app-x".into(), partitions: 6, config: config(own), asked: BTreeMap::new() };
+        let wanted = NewTopic {
+            name: needed.name.to_string(),
+            partitions: needed.partitions,
             replication_factor: None,
-            config: config.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            config: needed.config_with_additional_retention(1_000),
+        };
+        mismatches(&wanted, &needed, partitions, &config(found), asked)
+    }
+
+    const WINDOWS: &[(&str, &str)] = &[("cleanup.policy", "compact,delete"), ("retention.ms", "5000")];
+
+    #[test]
+    fn an_order_or_a_tuned_size_is_no_mismatch() {
+        let found = [("cleanup.policy", "delete,compact"), ("segment.bytes", "2"), ("retention.ms", "7000")];
+        assert_eq!(mismatches_of(WINDOWS, 6, &found, &Asked::new()), []);
+    }
+
+    #[test]
+    fn a_mismatch_names_topic_setting_and_both_values_and_what_to_do() {
+        let found = [("cleanup.policy", "delete"), ("retention.ms", "4999")];
+        let error = TopicsError::Mismatch(mismatches_of(WINDOWS, 4, &found, &Asked::new())).to_string();
+        for part in [
+            "`app-x` has partitions=4, expected 6",
+            "`app-x` has cleanup.policy=delete, expected compact,delete",
+            "`app-x` has retention.ms=4999, expected 5000 or more",
+            "kafka-configs.sh --alter",
+            "or delete the topics",
+        ] {
+            assert!(error.contains(part), "{part} is not in: {error}");
         }
     }
 
     #[test]
-    fn an_order_or_a_tuned_size_is_no_mismatch() {
-        let config = [("cleanup.policy", "delete,compact"), ("segment.bytes", "2")];
-        assert_eq!(
-            mismatches(&topic(), 6, &config.map(|(n, v)| (n.to_owned(), v.to_owned())).into(), &Asked::new()),
-            []
-        );
+    fn a_topic_that_keeps_too_little_does_not_fit_and_one_that_keeps_more_does() {
+        let compacted: &[_] = &[("cleanup.policy", "compact")];
+        let versions: &[_] = &[("cleanup.policy", "compact"), ("min.compaction.lag.ms", "9000")];
+        let repartition: &[_] = &[("cleanup.policy", "delete"), ("retention.ms", "-1")];
+        for (own, setting, too_little, enough) in [
+            (compacted, "delete.retention.ms", "86399999", &["86400000", "86400001"][..]),
+            (WINDOWS, "delete.retention.ms", "0", &["86400000"]),
+            (WINDOWS, "retention.ms", "4999", &["5000", "5001", "-1"]),
+            (WINDOWS, "retention.bytes", "1000000000", &["-1"]),
+            (versions, "min.compaction.lag.ms", "8999", &["9000", "9001"]),
+            (repartition, "retention.ms", "604800000", &["-1"]),
+            (repartition, "retention.bytes", "1000000000", &["-1"]),
+        ] {
+            let found = |value| {
+                let others = own.iter().copied().filter(|(name, _)| *name != setting);
+                mismatches_of(own, 6, &others.chain([(setting, value)]).collect::<Vec<_>>(), &Asked::new())
+            };
+            let wrong: Vec<_> = found(too_little).into_iter().map(|it| (it.setting, it.found)).collect();
+            assert_eq!(wrong, [(setting.to_owned(), too_little.to_owned())]);
+            enough.iter().for_each(|value| assert_eq!(found(value), [], "{setting}={value}"));
+        }
     }
 
     #[test]
-    fn a_changelog_that_forgets_deletions_too_soon_does_not_fit() {
-        let config = |ms: &str| {
-            let settings = [("cleanup.policy", "compact,delete"), ("delete.retention.ms", ms)];
-            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-        };
-        assert_eq!(mismatches(&topic(), 6, &config("86400000"), &Asked::new()), []);
-        assert_eq!(mismatches(&topic(), 6, &config("3600000"), &Asked::new())[0].setting, "delete.retention.ms");
-    }
-
-    #[test]
-    fn a_mismatch_names_topic_setting_and_both_values() {
-        let config = [("cleanup.policy".to_owned(), "delete".to_owned())].into();
-        let error = TopicsError::Mismatch(mismatches(&topic(), 4, &config, &Asked::new())).to_string();
-        assert!(error.contains("`app-store-changelog` has partitions=4, expected 6"), "{error}");
-        assert!(error.contains("cleanup.policy=delete, expected compact,delete"), "{error}");
+    fn what_is_asked_for_has_to_be_so_and_is_told_once() {
+        let asked = Asked::from([("app-x".to_owned(), ["retention.ms".to_owned()].into())]);
+        let found =
+            |ms| mismatches_of(WINDOWS, 6, &[("cleanup.policy", "compact,delete"), ("retention.ms", ms)], &asked);
+        assert_eq!(found("6000"), []);
+        for other in ["7000", "4999"] {
+            let wrong: Vec<_> = found(other).into_iter().map(|it| (it.expected, it.found)).collect();
+            assert_eq!(wrong, [("6000".to_owned(), other.to_owned())]);
+        }
     }
 }

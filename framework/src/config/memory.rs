@@ -5,6 +5,8 @@
 //!               ├─ 1/8 RocksDB: block cache and write buffers
 //!               └─ 1/8 queues: 1/2 to be sent, 1/4 fetched, 1/8 taken in, 1/8 for restores, global tables and metadata
 //! ```
+//!
+//! Stores that are declared `in_memory` are outside of it: they have no disk to go to.
 
 /// The parts of an instance's memory, in bytes. Those of queues are per worker thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

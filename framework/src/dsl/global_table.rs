@@ -83,6 +83,9 @@ impl<K, V> fmt::Debug for GlobalTable<'_, K, V> {
 
 impl<'t, K: Data, V: Data> MaterializedGlobal<'t, K, V> {
     /// Keeps the table in memory, not on disk: each start reads its topic from the beginning.
+    ///
+    /// It is outside of what
+    /// [`memory_bytes`](crate::Config::memory_bytes) bounds, as it has no disk to go to: `millpond_memory_bytes{part="in_memory"}` shows what it takes.
     pub fn in_memory(self) -> Self {
         self.0.graph.borrow_mut().global_mut(self.0.index).persistent = false;
         self

@@ -167,7 +167,7 @@ impl<K: Data, V: Data> StoreBuilder<VersionedStore<K, V>> {
 }
 
 impl<K: Data, V: Data> StoreBuilder<LruMap<K, V>> {
-    /// The latest value per key of so many keys at most (one at the least), those that were used last; in memory.
+    /// The latest value per key of so many keys at most (one at the least), those that were used last; [in memory](StoreBuilder::in_memory).
     #[must_use]
     pub fn lru_map(name: &str, serdes: Serdes<K, V>, most: u32) -> Self {
         Self::new(name, StoreKind::LruMap(most.max(1)), serdes.formats(), serdes).in_memory()
@@ -203,6 +203,9 @@ impl<S: ProcessorStore> StoreBuilder<S> {
     }
 
     /// Keeps it in memory: each start restores it from the beginning of its changelog. It works as on disk, down to the order of its rows.
+    ///
+    /// It is outside of what
+    /// [`memory_bytes`](crate::Config::memory_bytes) bounds, as it has no disk to go to: `millpond_memory_bytes{part="in_memory"}` shows what it takes.
     #[must_use]
     pub fn in_memory(self) -> Self {
         Self { persistent: false, ..self }

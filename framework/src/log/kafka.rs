@@ -6,7 +6,7 @@
 //!   settings (`options`). What the framework relies on is fixed there and cannot be overridden.
 //! * Batch consume, producing by topic handle, delivery reports and the group generation are what rdkafka's safe wrapper
 //!   hides or makes dear; they are in `raw`, the one file of this crate with `unsafe` code.
-//! * librdkafka's logs go to `tracing`, target `millpond::log::kafka`.
+//! * librdkafka's logs go to `tracing`, target `millpond::log::kafka`; what many clients say of one broker, once in 30 s.
 
 mod admin;
 mod context;
@@ -14,6 +14,7 @@ mod deadline;
 mod error;
 mod group;
 mod lifeline;
+mod lines;
 mod membership;
 mod options;
 mod positions;

@@ -2,7 +2,7 @@
 
 use std::{any::Any, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{Batch, Headers, LogError, TopicPartition};
+use super::{Batch, Headers, LogError, TopicId, TopicPartition};
 
 /// A log: the factory of all its clients. Cheap to clone behind an `Arc`, shared by all threads of an instance.
 pub trait Log: Send + Sync + fmt::Debug {
@@ -55,11 +55,13 @@ pub struct TopicInfo {
     pub name: String,
     /// How many partitions.
     pub partitions: i32,
+    /// Which topic of this name it is; `None` where the log knows no ids (brokers before 2.8).
+    pub id: Option<TopicId>,
 }
 
 /// Topics and their settings.
 pub trait Admin: Send + fmt::Debug {
-    /// The named topics that exist; those that do not are left out.
+    /// The named topics that exist; those that do not are left out, and none is told twice. One request, whatever their number.
     fn topics(&mut self, names: &[&str]) -> Result<Vec<TopicInfo>, LogError>;
     /// Creates topics. One that exists already is left as it is and is no error: check it with [`Admin::topics`].
     fn create_topics(&mut self, topics: &[NewTopic]) -> Result<(), LogError>;

@@ -50,7 +50,7 @@ pub struct LocalTask {
 }
 
 /// How far the restore of a task is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RestoreStatus {
     /// The task.
     pub task: TaskId,
@@ -64,8 +64,10 @@ pub struct RestoreStatus {
     pub records_per_s: f64,
     /// Since the restore began.
     pub elapsed: Duration,
-    /// How long it takes still at this rate; `None` before the first record.
+    /// How long it takes still at this rate; `None` before the first record, and while something holds it back.
     pub left: Option<Duration>,
+    /// Why it does not go on, for the operator, if it has not for long.
+    pub held_back: Option<Arc<str>>,
 }
 
 /// All stores of a topology, by name.

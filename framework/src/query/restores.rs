@@ -27,8 +27,11 @@ struct RestoreJson {
     remaining: u64,
     records_per_s: f64,
     elapsed_ms: u64,
-    /// At the rate so far; `null` before the first record.
+    /// At the rate so far; `null` before the first record, and while something holds it back.
     left_ms: Option<u64>,
+    /// Why it does not go on; absent while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back: Option<Arc<str>>,
 }
 
 pub(super) async fn restores(State(api): State<Arc<Api>>, context: Context) -> Response {
@@ -47,6 +50,7 @@ impl From<RestoreStatus> for RestoreJson {
             records_per_s: status.records_per_s.round(),
             elapsed_ms: millis(status.elapsed),
             left_ms: status.left.map(millis),
+            held_back: status.held_back,
         }
     }
 }

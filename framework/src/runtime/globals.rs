@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
+use super::memory::MemoryShown;
 use crate::{
     log::{Isolation, Log, LogError, ReadFrom, Reader, ReaderEvent, TopicPartition},
+    metrics::Metrics,
     processor::ProcessError,
     state::{CommitPoint, TaskStores},
     topology::{GlobalProcessor, Resolved},
@@ -40,6 +42,7 @@ struct GlobalReader {
     behind: BTreeMap<TopicPartition, i64>,
     /// The log does not have the position of a table any more.
     is_out_of_range: bool,
+    memory: MemoryShown,
 }
 
 // === impl GlobalsThread ===
@@ -52,13 +55,15 @@ impl GlobalsThread {
         topology: &Arc<Resolved>,
         partitions: &BTreeMap<Arc<str>, i32>,
         stores: TaskStores,
+        metrics: &Metrics,
         given_up: &AtomicBool,
     ) -> Result<Self, ProcessError> {
         let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         if topology.globals.is_empty() {
             return Ok(Self { thread: None, stop, failed });
         }
-        let mut reader = GlobalReader::open(log, isolation, topology, partitions, stores)?;
+        let memory = MemoryShown::new(metrics);
+        let mut reader = GlobalReader::open(log, isolation, topology, partitions, stores, memory)?;
         while !reader.behind.is_empty() && !given_up.load(Ordering::Relaxed) {
             reader.step(WAIT)?;
         }
@@ -108,6 +113,7 @@ impl GlobalReader {
         topology: &Resolved,
         partitions: &BTreeMap<Arc<str>, i32>,
         stores: TaskStores,
+        memory: MemoryShown,
     ) -> Result<Self, ProcessError> {
         let mut reader = log.reader(isolation)?;
         let point = stores.committed().clone();
@@ -130,12 +136,17 @@ impl GlobalReader {
                 }
             }
         }
-        Ok(Self { reader, stores, point, tables, behind, is_out_of_range: false })
+        Ok(Self { reader, stores, point, tables, behind, is_out_of_range: false, memory })
     }
 
     /// Reads and writes one fetch. Tables that cannot go on as they are stored are rebuilt by the next start.
     fn step(&mut self, timeout: Duration) -> Result<(), ProcessError> {
         let result = self.follow(timeout).and_then(|()| Ok(self.stores.check()?));
+        self.memory.show([
+            ("rows", self.stores.held_bytes()),
+            ("in_memory", self.stores.in_memory_bytes()),
+            ("fetched", self.reader.fetched_bytes()),
+        ]);
         let is_lost = match &result {
             Err(ProcessError::State(error)) => error.is_damage(),
             Err(ProcessError::Log(LogError::Refused { .. })) => self.is_out_of_range,

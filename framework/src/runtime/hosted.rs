@@ -18,7 +18,7 @@ pub(crate) struct Hosted {
 /// A task hosted here.
 #[derive(Debug, Clone)]
 pub(crate) struct HostedTask {
-    /// Whether its stores are whole.
+    /// Whether its stores are whole, or were at its last commit.
     pub(crate) state: HostedState,
     /// Its committed state.
     pub(crate) view: Arc<TaskView>,
@@ -44,10 +44,8 @@ impl Hosted {
         let ran = self
             .get(task)
             .is_some_and(|before| before.state == HostedState::Running && Arc::ptr_eq(&before.view, &view));
-        if !ran {
-            let restore = Some(Arc::clone(progress));
-            self.set(task, HostedTask { state: HostedState::Restoring, view, restore });
-        }
+        let state = if ran { HostedState::Running } else { HostedState::Restoring };
+        self.set(task, HostedTask { state, view, restore: Some(Arc::clone(progress)) });
         !ran
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,10 +16,12 @@ pub(crate) struct RestoreProgress {
     records: AtomicU64,
     bytes: AtomicU64,
     remaining: AtomicU64,
+    /// Why it does not go on, while that is so for long. Locked for a clone only.
+    held_back: Mutex<Option<Arc<str>>>,
 }
 
 /// How far one restore, or several together, are at a moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RestoreReading {
     /// Changelog records applied.
     pub(crate) records: u64,
@@ -26,6 +31,8 @@ pub(crate) struct RestoreReading {
     pub(crate) remaining: u64,
     /// Since the restore began.
     pub(crate) elapsed: Duration,
+    /// Why it does not go on, if it does not; of several the first.
+    pub(crate) held_back: Option<Arc<str>>,
 }
 
 /// Characters of the bar.
@@ -36,7 +43,8 @@ const BAR: u64 = 20;
 impl RestoreProgress {
     /// A restore that begins now (monotonic clock), with so many offsets to go.
     pub(crate) fn new(now: Duration, remaining: u64) -> Self {
-        Self { begun: now, records: AtomicU64::new(0), bytes: AtomicU64::new(0), remaining: remaining.into() }
+        let (records, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { begun: now, records, bytes, remaining: remaining.into(), held_back: Mutex::default() }
     }
 
     pub(crate) fn applied(&self, records: usize, bytes: usize) {
@@ -48,12 +56,18 @@ impl RestoreProgress {
         self.remaining.store(remaining, Ordering::Relaxed);
     }
 
+    /// Says why it does not go on, or that it does.
+    pub(crate) fn set_held_back(&self, reason: Option<Arc<str>>) {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
     pub(crate) fn read(&self, now: Duration) -> RestoreReading {
         RestoreReading {
             records: self.records.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             remaining: self.remaining.load(Ordering::Relaxed),
             elapsed: now.saturating_sub(self.begun),
+            held_back: self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
@@ -68,16 +82,20 @@ impl RestoreReading {
             bytes: self.bytes + other.bytes,
             remaining: self.remaining + other.remaining,
             elapsed: self.elapsed.max(other.elapsed),
+            held_back: self.held_back.or(other.held_back),
         }
     }
 
     /// Records per second so far; 0 before the first.
-    pub(crate) fn rate(self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         if self.elapsed.is_zero() { 0.0 } else { self.records as f64 / self.elapsed.as_secs_f64() }
     }
 
-    /// How long it takes still at this rate; `None` before the first record.
-    pub(crate) fn time_left(self) -> Option<Duration> {
+    /// How long it takes still at this rate; `None` before the first record, and while something holds it back.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        if self.held_back.is_some() {
+            return None;
+        }
         let seconds = self.remaining as f64 / self.rate();
         Duration::try_from_secs_f64(seconds).ok()
     }
@@ -91,9 +109,10 @@ impl fmt::Display for RestoreReading {
         let (percent, mebibytes) = (records * 100 / total, bytes as f64 / f64::from(1 << 20));
         write!(f, "[{}{}] {percent} %", "#".repeat(full), "-".repeat(BAR as usize - full))?;
         write!(f, ", {records} of at most {total} records, {mebibytes:.1} MiB, {:.0} records/s", self.rate())?;
-        match self.time_left() {
-            Some(left) => write!(f, ", {:.0} s left", left.as_secs_f64().ceil()),
-            None => Ok(()),
+        match (&self.held_back, self.time_left()) {
+            (Some(_), _) => f.write_str(", held back"),
+            (None, Some(left)) => write!(f, ", {:.0} s left", left.as_secs_f64().ceil()),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -115,7 +134,15 @@ mod tests {
             reading.to_string(),
             "[#####---------------] 25 %, 250 of at most 1000 records, 1.0 MiB, 50 records/s, 15 s left"
         );
-        let both = reading.and(RestoreReading { remaining: 250, ..RestoreReading::default() });
+        let other = || RestoreReading { remaining: 250, ..RestoreReading::default() };
+        let both = reading.and(other());
         assert_eq!((both.records, both.remaining, both.elapsed), (250, 1000, Duration::from_secs(5)));
+
+        progress.set_held_back(Some("it waits".into()));
+        let held_back = other().and(progress.read(Duration::from_secs(15)));
+        assert_eq!((held_back.held_back.as_deref(), held_back.time_left()), (Some("it waits"), None));
+        assert!(held_back.to_string().ends_with(" records/s, held back"), "{held_back}");
+        progress.set_held_back(None);
+        assert_eq!(progress.read(Duration::from_secs(15)).time_left(), Some(Duration::from_secs(15)));
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::RestoreProgress;
 use crate::{
-    log::{Batch, LogError, ReadFrom, Reader, TopicPartition},
+    log::{Batch, LogError, ReadFrom, Reader, TopicId, TopicPartition},
     processor::ProcessError,
     state::{CommitPoint, StateError, StoreId, StoreSpec, TaskStores},
 };
@@ -16,7 +16,12 @@ pub(crate) struct Restore {
     /// Stores that are whole though nothing was ever restored: where their empty changelogs begin.
     empty: BTreeMap<StoreId, i64>,
     progress: Arc<RestoreProgress>,
+    /// What was told last to hold the restore back, and when.
+    told: Option<(TopicPartition, i64, Duration)>,
 }
+
+/// Which topics there are now under the names of changelogs, as far as the log knows ids.
+pub(crate) type ChangelogIds = BTreeMap<Arc<str>, TopicId>;
 
 /// What a restore begins with.
 #[derive(Debug)]
@@ -59,6 +64,7 @@ impl Restore {
         stores: &mut TaskStores,
         specs: &[StoreSpec],
         partition: i32,
+        ids: &ChangelogIds,
         reader: &mut dyn Reader,
         watermarks: &mut dyn Reader,
         (now, now_ms): (Duration, i64),
@@ -69,12 +75,15 @@ impl Restore {
             return Ok(Begun::Rebuild { reason, is_last_copy: false });
         }
         let progress = Arc::new(RestoreProgress::new(now, 0));
-        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), progress };
+        let mut restore = Self { pending: BTreeMap::new(), empty: BTreeMap::new(), progress, told: None };
+        let mut changelog_ids = BTreeMap::new();
         for (index, spec) in specs.iter().enumerate() {
             let Some(topic) = &spec.changelog else { continue };
             let store = StoreId::new(index);
             let changelog = TopicPartition::new(topic.clone(), partition);
-            let step = restore.begin_store(store, changelog, point, reader, watermarks);
+            let id = ids.get(topic).copied();
+            changelog_ids.extend(id.map(|id| (store, id)));
+            let step = restore.begin_store(store, changelog, id, point, reader, watermarks);
             match step {
                 Ok(None) => {}
                 Ok(Some(reason)) => {
@@ -88,9 +97,8 @@ impl Restore {
             }
         }
         // Half of a restore is as old as its beginning: deletions of what it holds already may be forgotten before it goes on.
-        if point.current_ms.is_none() && !restore.is_done() {
-            stores.commit(&CommitPoint { current_ms: Some(now_ms), ..CommitPoint::default() })?;
-        }
+        let current_ms = (point.current_ms.is_none() && !restore.is_done()).then_some(now_ms);
+        stores.commit(&CommitPoint { current_ms, changelog_ids, ..CommitPoint::default() })?;
         restore.progress.set_remaining(restore.remaining());
         Ok(Begun::Restore(restore))
     }
@@ -100,6 +108,7 @@ impl Restore {
         &mut self,
         store: StoreId,
         changelog: TopicPartition,
+        id: Option<TopicId>,
         point: &CommitPoint,
         reader: &mut dyn Reader,
         watermarks: &mut dyn Reader,
@@ -108,7 +117,10 @@ impl Restore {
         let end = watermarks.end_offset(&changelog)?;
         let stored = point.changelog_offsets.get(&store).copied();
         let next = stored.unwrap_or(beginning);
-        if next > end && beginning == end {
+        // The ids of the topic that the stored offset is of, and of this one, if they are two.
+        let stored_id = point.changelog_ids.get(&store).copied().filter(|_| stored.is_some_and(|offset| offset > 0));
+        let other = stored_id.zip(id).filter(|(stored, found)| stored != found);
+        if beginning == end && (next > end || other.is_some()) {
             return Err(LogError::Refused {
                 what: format!("restoring from {changelog}"),
                 reason: format!(
@@ -116,6 +128,11 @@ impl Restore {
                      last copy of the state; to begin without it, delete the state of this application here and the group's positions"
                 ),
             });
+        }
+        if let Some((stored, found)) = other {
+            return Ok(Some(format!(
+                "it stands at offset {next} of {changelog} when the topic's id was {stored}; now it is {found}: the topic was deleted and made anew"
+            )));
         }
         if !(beginning..=end).contains(&next) {
             return Ok(Some(format!(
@@ -178,19 +195,35 @@ impl Restore {
         self.progress.set_remaining(self.remaining());
     }
 
-    /// Why the restore does not go on, if that is so for long: once in a while, to be told.
-    pub(crate) fn held_back(&mut self, now: Duration) -> Option<String> {
-        let is_due = |since: Duration| now.saturating_sub(since) >= HELD_BACK;
-        let mut pending = self.pending.iter_mut();
-        let (changelog, log) = pending.find(|(_, log)| log.next < log.end && log.held_since.is_some_and(is_due))?;
-        log.held_since = Some(now);
-        let (TopicPartition { topic, partition }, Changelog { next, end, .. }) = (changelog, log);
-        Some(format!(
+    /// Why the restore does not go on, if that is so for long: once in a while, to be told. The progress says it all the time.
+    pub(crate) fn held_back(&mut self, now: Duration) -> Option<Arc<str>> {
+        let held = self.pending.iter().find_map(|(changelog, log)| {
+            let held_for = now.saturating_sub(log.held_since?);
+            (log.next < log.end && held_for >= HELD_BACK).then_some((changelog, log, held_for))
+        });
+        let Some((changelog, &Changelog { next, end, .. }, held_for)) = held else {
+            if self.told.take().is_some() {
+                self.progress.set_held_back(None);
+            }
+            return None;
+        };
+        if let Some((of, offset, at)) = &self.told
+            && (of, *offset) == (changelog, next)
+            && now.saturating_sub(*at) < HELD_BACK
+        {
+            return None;
+        }
+        self.told = Some((changelog.clone(), next, now));
+        let TopicPartition { topic, partition } = changelog;
+        let reason: Arc<str> = format!(
             "a transaction that is open at offset {next} of {changelog} hides what is behind it up to {end}, for more than {} s now; if its producer \
              is gone, the brokers have lost its end, and `kafka-transactions.sh abort --topic {topic} --partition {partition} --start-offset {next}` \
              ends it",
-            HELD_BACK.as_secs()
-        ))
+            held_for.as_secs()
+        )
+        .into();
+        self.progress.set_held_back(Some(Arc::clone(&reason)));
+        Some(reason)
     }
 
     /// Takes the changelogs that are done off the reader.
@@ -287,7 +320,8 @@ mod tests {
         let mut stores = TaskStores::open(&settings, TaskId::new(0, 0), Arc::clone(&specs))?;
         let mut reader = log.reader(Isolation::ReadCommitted)?;
         let mut watermarks = log.reader(Isolation::ReadUncommitted)?;
-        let begun = Restore::begin(&mut stores, &specs, 0, &mut *reader, &mut *watermarks, (Duration::ZERO, 1))?;
+        let (ids, now) = (ChangelogIds::new(), (Duration::ZERO, 1));
+        let begun = Restore::begin(&mut stores, &specs, 0, &ids, &mut *reader, &mut *watermarks, now)?;
         let Begun::Restore(mut restore) = begun else { return Err("nothing is stored yet".into()) };
         let mut step = |second, restore: &mut Restore, reader: &mut dyn Reader| -> Result<_, ProcessError> {
             let (fetched, now) = (reader.poll(10, Duration::ZERO)?, Duration::from_secs(second));
@@ -299,17 +333,20 @@ mod tests {
             }
             Ok(restore.held_back(now))
         };
+        let shown = |restore: &Restore| restore.progress().read(Duration::ZERO).held_back;
         assert_eq!(step(10, &mut restore, &mut *reader)?, None);
-        assert_eq!(step(39, &mut restore, &mut *reader)?, None);
+        assert_eq!((step(39, &mut restore, &mut *reader)?, shown(&restore)), (None, None));
         let told = step(40, &mut restore, &mut *reader)?.ok_or("nothing is told")?;
         for part in ["at offset 0 of changelog-0", "up to 1", "abort --topic changelog --partition 0 --start-offset 0"]
         {
             assert!(told.contains(part), "{part} is not in: {told}");
         }
-        assert_eq!(step(69, &mut restore, &mut *reader)?, None);
-        assert!(step(70, &mut restore, &mut *reader)?.is_some());
+        assert_eq!((step(69, &mut restore, &mut *reader)?, shown(&restore)), (None, Some(told)));
+        let told = step(70, &mut restore, &mut *reader)?.ok_or("nothing is told again")?;
+        assert!(told.contains("for more than 60 s"), "{told}");
+        assert_eq!(shown(&restore), Some(told));
         owner.commit(patience)?;
-        assert_eq!(step(100, &mut restore, &mut *reader)?, None);
+        assert_eq!((step(100, &mut restore, &mut *reader)?, shown(&restore)), (None, None));
         restore.settle(&mut *reader)?;
         assert!(restore.is_done());
         Ok(())
@@ -336,7 +373,8 @@ mod tests {
             let (mut reader, mut watermarks) =
                 (log.reader(Isolation::ReadCommitted)?, log.reader(Isolation::ReadUncommitted)?);
             let now = (Duration::ZERO, hour * hour_ms);
-            let begun = Restore::begin(&mut stores, &specs, 0, &mut *reader, &mut *watermarks, now)?;
+            let ids = ChangelogIds::new();
+            let begun = Restore::begin(&mut stores, &specs, 0, &ids, &mut *reader, &mut *watermarks, now)?;
             Ok((stores, reader, begun))
         };
         let (mut stores, mut reader, begun) = begin(100)?;
@@ -351,6 +389,61 @@ mod tests {
         stores.close()?;
         let (_stores, _, begun) = begin(124)?;
         assert!(matches!(begun, Begun::Rebuild { is_last_copy: false, .. }), "{begun:?}");
+        Ok(())
+    }
+
+    /// How the restore of stored state begins on a changelog that has so many records: where the state stands, and the id of the topic that it
+    /// was made of.
+    fn begin_at(stored: (i64, Option<TopicId>), found: Option<TopicId>, records: i64) -> Result<Begun, ProcessError> {
+        let (log, topic): (_, Arc<str>) = (EmbeddedLog::new(), "changelog".into());
+        log.admin()?.create_topics(&[new_topic(&topic)])?;
+        let mut producer = log.producer()?;
+        for timestamp_ms in 0..records {
+            let (key, value, headers) = (Some(&b"k"[..]), Some(&b"v"[..]), &Headers::default());
+            producer.append(Append { topic: &topic, partition: 0, key, value, timestamp_ms, headers })?;
+        }
+        producer.flush(Duration::from_secs(10))?;
+        let (specs, store) = (specs(&topic), StoreId::new(0));
+        let settings = StateSettings { dir: None, memory: MemoryBudget::new(8 << 20) };
+        let mut stores = TaskStores::open(&settings, TaskId::new(0, 0), Arc::clone(&specs))?;
+        stores.commit(&CommitPoint {
+            changelog_offsets: [(store, stored.0)].into(),
+            changelog_ids: stored.1.map(|id| (store, id)).into_iter().collect(),
+            current_ms: Some(1),
+            ..CommitPoint::default()
+        })?;
+        let ids: ChangelogIds = found.map(|id| (topic, id)).into_iter().collect();
+        let mut reader = log.reader(Isolation::ReadCommitted)?;
+        let mut watermarks = log.reader(Isolation::ReadUncommitted)?;
+        let now = (Duration::ZERO, 2);
+        let begun = Restore::begin(&mut stores, &specs, 0, &ids, &mut *reader, &mut *watermarks, now)?;
+        if matches!(begun, Begun::Restore(_)) {
+            assert_eq!(
+                stores.committed().changelog_ids.get(&store).copied(),
+                found.or(stored.1),
+                "it is known from now on"
+            );
+        }
+        Ok(begun)
+    }
+
+    #[test]
+    fn a_changelog_that_was_made_anew_is_found_out_whatever_its_offsets_are() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let (one, other) = (Some(TopicId::new(1, 1)), Some(TopicId::new(1, 2)));
+        for records in [3, 5, 9] {
+            let Begun::Rebuild { reason, is_last_copy: true } = begin_at((5, one), other, records)? else {
+                return Err(format!("{records} records of another topic are taken for the same").into());
+            };
+            for part in ["offset 5 of changelog-0", "AAAAAAAAAAEAAAAAAAAAAQ", "AAAAAAAAAAEAAAAAAAAAAg"] {
+                assert!(reason.contains(part), "{part} is not in: {reason}");
+            }
+        }
+        for (stored, found) in [((5, one), one), ((5, None), one), ((5, one), None), ((0, one), other)] {
+            assert!(matches!(begin_at(stored, found, 9)?, Begun::Restore(_)), "{stored:?}, {found:?}");
+        }
+        let error = begin_at((5, one), other, 0).expect_err("it is empty: the state may be the last copy");
+        assert!(matches!(error, ProcessError::Log(LogError::Refused { .. })), "{error}");
         Ok(())
     }
 }

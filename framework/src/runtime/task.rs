@@ -204,10 +204,19 @@ impl Task {
         self.context.stores().uncommitted_bytes() + self.processors.waiting_bytes()
     }
 
-    /// Memory of the rows at hand, and of the records that wait, in bytes.
-    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
-        let waiting = self.queues.iter().map(Queue::bytes).sum();
-        (self.context.stores().bytes_at_hand(), waiting)
+    /// Memory of the rows at hand, and of updates that wait for the commit, in bytes.
+    pub(crate) fn rows_bytes(&self) -> usize {
+        self.context.stores().held_bytes() + self.processors.waiting_bytes()
+    }
+
+    /// Memory of stores that are not on disk, in bytes.
+    pub(crate) fn in_memory_bytes(&self) -> usize {
+        self.context.stores().in_memory_bytes()
+    }
+
+    /// Memory of the records that wait, in bytes.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queues.iter().map(Queue::bytes).sum()
     }
 
     pub(crate) fn stream_time_ms(&self) -> i64 {

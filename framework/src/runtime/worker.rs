@@ -27,8 +27,9 @@ use self::{
 use super::{
     Command, Report, Shared,
     failures::Failures,
+    memory::MemoryShown,
     production::Production,
-    restore::Restore,
+    restore::{ChangelogIds, Restore},
     task::{IDLE_WAIT, Task},
 };
 use crate::{
@@ -65,6 +66,8 @@ pub(crate) struct Worker {
     next_run: Duration,
     /// Tasks among which one has written a record that the log refuses. They go on one at a time, the first first.
     suspects: BTreeSet<TaskId>,
+    /// The ids of all changelogs, once they were asked for in this turn: tasks of one assignment begin together.
+    changelog_ids: Option<Arc<ChangelogIds>>,
     /// Where tasks began without a position, until that is committed.
     resets: Resets,
     /// What is known of records that failed, until it is committed.
@@ -80,8 +83,7 @@ pub(crate) struct Worker {
     next_renewal: Duration,
     /// The last look at the changelogs brought nothing.
     restore_is_idle: bool,
-    /// This worker's part of the memory that the metrics show: rows, input queues, outputs.
-    memory: [i64; 4],
+    memory: MemoryShown,
 }
 
 type FailuresByTask = BTreeMap<TaskId, Failures>;
@@ -122,6 +124,7 @@ impl Worker {
             waiting: BTreeMap::new(),
             next_run: Duration::ZERO,
             suspects: BTreeSet::new(),
+            changelog_ids: None,
             resets: Resets::default(),
             failures: BTreeMap::new(),
             hunt: None,
@@ -130,7 +133,7 @@ impl Worker {
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
             next_renewal: shared.clock.monotonic() + RENEW_POSITIONS,
             restore_is_idle: false,
-            memory: [0; 4],
+            memory: MemoryShown::new(&shared.metrics),
             shared,
             commands,
             reports,
@@ -169,6 +172,7 @@ impl Worker {
     /// One turn of the loop; `false` when it was told to stop.
     fn turn(&mut self) -> Result<bool, Trouble> {
         self.mark_progress();
+        self.changelog_ids = None;
         // Without a task there is nothing to read: the wait is for what comes from the control thread.
         let mut wait = if self.tasks.is_empty() { IDLE_WAIT } else { Duration::ZERO };
         loop {

@@ -129,6 +129,11 @@ impl Backend {
         self.on_disk(store).map_or_else(|| Ok(self.memory.rows(store)), |rocks| rocks.approximate_rows(store))
     }
 
+    /// About how much memory the rows of stores in memory take, in bytes.
+    pub(super) fn in_memory_bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
     /// Like [`Backend::scan`]; says which point the rows are of.
     pub(super) fn scan_with_point(
         &self,
@@ -209,9 +214,20 @@ impl Backend {
         Ok(())
     }
 
-    /// Makes rows a table of a store that is on disk. They are seen then, and stay whatever crashes; the point is behind them.
-    pub(super) fn add_table(&self, store: StoreId, run: &Run) -> Result<(), StateError> {
-        self.on_disk(store).map_or(Ok(()), |rocks| rocks.add_table(store, run))
+    /// Removes what a crash left of a table.
+    pub(super) fn remove_unfinished_table(&self) -> Result<(), StateError> {
+        self.rocks.as_ref().map_or(Ok(()), Rocks::remove_unfinished_table)
+    }
+
+    /// Writes a table of rows for [`Backend::add_table`]. There must be no unfinished one.
+    pub(super) fn write_table(&self, run: &Run) -> Result<(), StateError> {
+        self.rocks.as_ref().map_or(Ok(()), |rocks| rocks.write_table(run))
+    }
+
+    /// Makes the table that was written last part of a store that is on disk. Its rows are seen then, and stay whatever crashes; the point is
+    /// behind them.
+    pub(super) fn add_table(&self, store: StoreId) -> Result<(), StateError> {
+        self.on_disk(store).map_or(Ok(()), |rocks| rocks.add_table(store))
     }
 
     /// Whether this store is on disk.

@@ -2,13 +2,20 @@
 //!
 //! ```text
 //! <state dir>/<application id>/
-//!     VERSION        version of this layout
-//!     .lock          held by the instance that uses the directory
-//!     tasks/<task>/  state of a task
-//!     global/        state of the global tables
-//!     tasks/<task>/DAMAGED, global/DAMAGED  found damaged while it was in use: moved aside when it is opened next
-//!     damaged/<..>/  what was found damaged last, or lacking in its changelogs, of each task and of the global tables; nothing reads it
+//!     VERSION           version of this layout; durable before anything else is there (VERSION.new while it is written)
+//!     .lock             empty; locked by the instance that uses the directory, for as long as its process lives
+//!     tasks/<task>/     state of a task
+//!         rocksdb/      the database of its stores; RocksDB locks its own LOCK in there
+//!         restored.sst  a table of restored rows: written whole, then linked into the database; what a crash left is removed at the next open
+//!         DAMAGED       found damaged while it was in use: all of it is moved aside when it is opened next
+//!     global/           state of the global tables, the same as of a task
+//!     damaged/<task>/, damaged/global/
+//!                       what was found damaged last, or lacking in its changelogs; nothing reads it
 //! ```
+//!
+//! While no instance runs, the folder of a task, `global` or all of it may be deleted: it is restored from the changelogs, but for stores
+//! without one. `damaged` may be deleted at any time; of a changelog that was cut off it may be the last copy. `VERSION` and single files of a
+//! database may not.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +25,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Owner, StateError, TaskId};
+use super::{Owner, StateError, TableStep, TableWatch, TaskId};
 
 /// Version of the layout of the directory and of everything in it.
 const LAYOUT_VERSION: u32 = 1;
@@ -31,6 +38,8 @@ pub struct StateDir {
     root: PathBuf,
     /// Whose state is open in this process. Written by those who open and close task stores, on any thread.
     open: Mutex<BTreeSet<Owner>>,
+    /// For tests.
+    watch: Option<Arc<dyn TableWatch>>,
     /// Holds the lock on `.lock`; the operating system releases it when the file is closed, however the process ends.
     _lock: File,
 }
@@ -59,11 +68,18 @@ impl StateDir {
         fs::create_dir_all(&root).map_err(io_error("create", &root))?;
         let lock = lock(&root)?;
         check_version(&root)?;
-        let dir = Self { root, open: Mutex::default(), _lock: lock };
+        let dir = Self { root, open: Mutex::default(), watch: None, _lock: lock };
         for path in [dir.tasks_dir(), dir.global_dir()] {
             fs::create_dir_all(&path).map_err(io_error("create", &path))?;
         }
         Ok(dir)
+    }
+
+    /// Tells a test of the steps in which restored rows come here.
+    #[must_use]
+    pub fn watched_by(mut self, watch: Arc<dyn TableWatch>) -> Self {
+        self.watch = Some(watch);
+        self
     }
 
     /// `<state dir>/<application id>`.
@@ -175,6 +191,15 @@ impl StateDir {
 // === impl Occupied ===
 
 impl Occupied {
+    /// Makes a step, of which a test is told.
+    pub(super) fn at(&self, step: TableStep, make: impl FnOnce() -> Result<(), StateError>) -> Result<(), StateError> {
+        let Some(watch) = &self.dir.watch else { return make() };
+        let told = |result: io::Result<()>| result.map_err(io_error("write tables to", &self.dir.dir_of(self.owner)));
+        told(watch.before(step))?;
+        make()?;
+        told(watch.after(step))
+    }
+
     /// See [`StateDir::condemn`].
     pub(super) fn condemn(&self) -> Result<(), StateError> {
         self.dir.condemn(self.owner)

@@ -82,6 +82,20 @@ pub enum StateError {
         /// What RocksDB says.
         reason: String,
     },
+    /// Restored rows did not become a table; they are restored again, from the stored offset.
+    #[error(
+        "cannot {what} `{}`, rows that {owner} restores: {reason}; check the disk and its free space", .path.display()
+    )]
+    Table {
+        /// Whose state.
+        owner: Owner,
+        /// The table.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What RocksDB says.
+        reason: String,
+    },
     /// Stored bytes are not what this program writes.
     #[error(
         "{what} of {owner} cannot be read: {reason}; it was written by another version or is damaged: run that \
@@ -111,7 +125,7 @@ impl StateError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Open { reason, .. } | Self::Database { reason, .. } => {
+            Self::Open { reason, .. } | Self::Database { reason, .. } | Self::Table { reason, .. } => {
                 reason.starts_with("Corruption") || reason.contains("No such file or directory")
             }
             Self::Format { .. } => true,
@@ -126,6 +140,7 @@ impl StateError {
             Self::AlreadyOpen { owner, .. }
             | Self::Open { owner, .. }
             | Self::Database { owner, .. }
+            | Self::Table { owner, .. }
             | Self::Format { owner, .. }
             | Self::Closed { owner } => Some(*owner),
             _ => None,
@@ -137,7 +152,9 @@ impl StateError {
     pub fn is_disk_full(&self) -> bool {
         match self {
             // What RocksDB says of ENOSPC.
-            Self::Open { reason, .. } | Self::Database { reason, .. } => reason.contains("No space left on device"),
+            Self::Open { reason, .. } | Self::Database { reason, .. } | Self::Table { reason, .. } => {
+                reason.contains("No space left on device")
+            }
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             _ => false,
         }

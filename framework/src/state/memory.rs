@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     ops::ControlFlow,
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
@@ -24,8 +25,16 @@ pub(super) struct Memory {
 
 #[derive(Debug)]
 struct Committed {
-    stores: Box<[BTreeMap<Bytes, Bytes>]>,
+    stores: Box<[Rows]>,
     point: CommitPoint,
+}
+
+/// The rows of one store.
+#[derive(Debug, Default)]
+struct Rows {
+    sorted: BTreeMap<Bytes, Bytes>,
+    /// About what they take.
+    bytes: usize,
 }
 
 /// The rows of one commit. Commits wait for it to be dropped.
@@ -41,16 +50,19 @@ pub(super) enum MemoryWrite {
     RemoveBelow { store: StoreId, key: Bytes },
 }
 
+/// What a row takes beside its bytes: a place in a tree whose nodes are two thirds full, and what the allocator adds to two blocks.
+const ROW_BYTES: usize = 2 * size_of::<Bytes>() * 3 / 2 + 2 * 8;
+
 // === impl Memory ===
 
 impl Memory {
     pub(super) fn new(stores: usize, point: CommitPoint) -> Self {
-        let stores = (0..stores).map(|_| BTreeMap::new()).collect();
+        let stores = (0..stores).map(|_| Rows::default()).collect();
         Self { committed: RwLock::new(Committed { stores, point }) }
     }
 
     pub(super) fn get<R>(&self, store: StoreId, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
-        f(self.read().stores[store.index()].get(key).map(|row| &**row))
+        f(self.read().stores[store.index()].sorted.get(key).map(|row| &**row))
     }
 
     pub(super) fn get_with_point<R>(
@@ -65,7 +77,12 @@ impl Memory {
 
     /// How many rows a store has.
     pub(super) fn rows(&self, store: StoreId) -> u64 {
-        self.read().stores[store.index()].len() as u64
+        self.read().stores[store.index()].sorted.len() as u64
+    }
+
+    /// About how much memory the rows of all stores take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.read().stores.iter().map(|rows| rows.bytes).sum()
     }
 
     pub(super) fn point(&self) -> CommitPoint {
@@ -94,16 +111,8 @@ impl Memory {
         let mut committed = self.committed.write().unwrap_or_else(PoisonError::into_inner);
         for write in writes {
             match write {
-                MemoryWrite::Row { store, key, row: Some(row) } => {
-                    committed.stores[store.index()].insert(key, row);
-                }
-                MemoryWrite::Row { store, key, row: None } => {
-                    committed.stores[store.index()].remove(&key);
-                }
-                MemoryWrite::RemoveBelow { store, key } => {
-                    let rows = &mut committed.stores[store.index()];
-                    *rows = rows.split_off(&key);
-                }
+                MemoryWrite::Row { store, key, row } => committed.stores[store.index()].set(key, row),
+                MemoryWrite::RemoveBelow { store, key } => committed.stores[store.index()].remove_below(&key),
             }
         }
         committed.point.clone_from(point);
@@ -114,6 +123,33 @@ impl Memory {
     }
 }
 
+// === impl Rows ===
+
+impl Rows {
+    /// Sets a row; `None` deletes it.
+    fn set(&mut self, key: Bytes, row: Option<Bytes>) {
+        let key_bytes = key.len();
+        let new = row.as_ref().map_or(0, |row| row_bytes(key_bytes, row));
+        let before = match row {
+            Some(row) => self.sorted.insert(key, row),
+            None => self.sorted.remove(&key),
+        };
+        self.bytes += new;
+        self.bytes -= before.map_or(0, |row| row_bytes(key_bytes, &row));
+    }
+
+    /// Removes all rows whose keys are smaller.
+    fn remove_below(&mut self, key: &[u8]) {
+        let kept = self.sorted.split_off(key);
+        let removed = mem::replace(&mut self.sorted, kept);
+        self.bytes -= removed.iter().map(|(key, row)| row_bytes(key.len(), row)).sum::<usize>();
+    }
+}
+
+fn row_bytes(key_bytes: usize, row: &[u8]) -> usize {
+    key_bytes + row.len() + ROW_BYTES
+}
+
 // === impl MemorySnapshot ===
 
 impl MemorySnapshot<'_> {
@@ -122,7 +158,7 @@ impl MemorySnapshot<'_> {
     }
 
     pub(super) fn get<R>(&self, store: StoreId, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
-        f(self.0.stores[store.index()].get(key).map(|row| &**row))
+        f(self.0.stores[store.index()].sorted.get(key).map(|row| &**row))
     }
 
     /// Walks rows in order until `f` breaks or fails.
@@ -133,7 +169,7 @@ impl MemorySnapshot<'_> {
         direction: Direction,
         mut f: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError>,
     ) -> Result<(), StateError> {
-        let mut rows = self.0.stores[store.index()].range::<[u8], _>(range.bounds());
+        let mut rows = self.0.stores[store.index()].sorted.range::<[u8], _>(range.bounds());
         while let Some((key, row)) = match direction {
             Direction::Forward => rows.next(),
             Direction::Backward => rows.next_back(),
@@ -143,5 +179,26 @@ impl MemorySnapshot<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_while_they_are_there() {
+        let (memory, store) = (Memory::new(2, CommitPoint::default()), StoreId::new(1));
+        let apply = |writes| memory.apply(writes, &CommitPoint::default());
+        let row =
+            |key: &[u8], row: Option<&[u8]>| MemoryWrite::Row { store, key: key.into(), row: row.map(Bytes::from) };
+        apply(vec![row(b"a", Some(&[1; 100])), row(b"b", Some(&[1; 50])), row(b"c", None)]);
+        assert_eq!(memory.bytes(), 101 + 51 + 2 * ROW_BYTES);
+        apply(vec![row(b"a", Some(&[2; 10]))]);
+        assert_eq!(memory.bytes(), 11 + 51 + 2 * ROW_BYTES);
+        apply(vec![MemoryWrite::RemoveBelow { store, key: (*b"b").into() }]);
+        assert_eq!(memory.bytes(), 51 + ROW_BYTES);
+        apply(vec![row(b"b", None), row(b"b", None)]);
+        assert_eq!(memory.bytes(), 0);
     }
 }

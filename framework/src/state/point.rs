@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::StoreId;
-use crate::log::TopicPartition;
+use crate::log::{TopicId, TopicPartition};
 
 /// The offsets that belong to a committed state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +11,9 @@ pub struct CommitPoint {
     /// Per store the offset of the next changelog record to restore. A store that is missing is restored from the
     /// beginning.
     pub changelog_offsets: BTreeMap<StoreId, i64>,
+    /// Per store the changelog that its offset is of, as far as the log knows ids: one that is deleted and made anew under the same name
+    /// has other records at that offset.
+    pub changelog_ids: BTreeMap<StoreId, TopicId>,
     /// Per input partition the offset of the next record to process. Those of a standby lag behind its data: it
     /// restores changelogs, which do not tell positions.
     pub positions: BTreeMap<TopicPartition, i64>,
@@ -25,6 +28,7 @@ impl CommitPoint {
     /// data stays would bring deleted keys back, since a changelog forgets tombstones.
     pub fn advance(&mut self, next: &Self) {
         self.changelog_offsets.extend(&next.changelog_offsets);
+        self.changelog_ids.extend(&next.changelog_ids);
         self.current_ms = next.current_ms.or(self.current_ms);
         for (partition, offset) in &next.positions {
             // Most commits move partitions that are known: no clone of the key then.

@@ -25,7 +25,7 @@ use rocksdb::{
 };
 
 pub use self::budget::MemoryBudget;
-use self::offsets::StoredOffsets;
+use self::offsets::{StoredChangelog, StoredOffsets};
 pub(super) use self::{budget::WriteBuffers, snapshot::RocksSnapshot};
 use super::{
     CommitPoint, Owner, StateError, StoreId, StoreSpec,
@@ -48,7 +48,7 @@ pub(super) struct Rocks {
     families: Box<[Option<String>]>,
     /// Changelog offsets of families that no store of the topology has now. They stay with their data, so that a store
     /// that comes back goes on where it was.
-    retired: BTreeMap<String, i64>,
+    retired: BTreeMap<String, StoredChangelog>,
     read_options: ReadOptions,
     write_options: WriteOptions,
 }
@@ -206,9 +206,10 @@ impl Rocks {
     pub(super) fn commit(&self, RocksRows(mut batch): RocksRows, point: &CommitPoint) -> Result<(), StateError> {
         let stores = point.changelog_offsets.iter().filter_map(|(store, offset)| {
             // Offsets of stores in memory die with them.
-            Some((self.families[store.index()].as_deref()?, *offset))
+            let topic_id = point.changelog_ids.get(store).copied();
+            Some((self.families[store.index()].as_deref()?, StoredChangelog { offset: *offset, topic_id }))
         });
-        let retired = self.retired.iter().map(|(family, offset)| (family.as_str(), *offset));
+        let retired = self.retired.iter().map(|(family, changelog)| (family.as_str(), *changelog));
         let changelogs: Vec<_> = stores.chain(retired).collect();
         let record = offsets::encode(point.current_ms, changelogs.into_iter(), &point.positions);
         batch.put_cf(self.opened_family(OFFSETS_FAMILY), OFFSETS_KEY, record);
@@ -322,14 +323,20 @@ impl Rocks {
 
     /// Takes the offsets of the topology's stores and inputs out of `stored`; those of other families stay in it.
     fn to_point(&self, stored: &mut StoredOffsets) -> CommitPoint {
-        let offset = |(index, family): (usize, &Option<String>)| {
-            Some((StoreId::new(index), stored.changelogs.remove(family.as_ref()?)?))
-        };
-        CommitPoint {
-            changelog_offsets: self.families.iter().enumerate().filter_map(offset).collect(),
+        let mut point = CommitPoint {
             positions: std::mem::take(&mut stored.positions),
             current_ms: stored.current_ms,
+            ..CommitPoint::default()
+        };
+        for (index, family) in self.families.iter().enumerate() {
+            let changelog = family.as_ref().and_then(|family| stored.changelogs.remove(family));
+            if let Some(StoredChangelog { offset, topic_id }) = changelog {
+                let store = StoreId::new(index);
+                point.changelog_offsets.insert(store, offset);
+                point.changelog_ids.extend(topic_id.map(|id| (store, id)));
+            }
         }
+        point
     }
 
     fn family(&self, store: StoreId) -> &ColumnFamily {

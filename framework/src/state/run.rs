@@ -52,9 +52,14 @@ impl Run {
         self.len
     }
 
-    /// Memory in use, that for sorting included, in bytes.
+    /// What its rows take, with what sorting them will take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.rows.len() + self.len * size_of::<Entry>()
+    }
+
+    /// Memory that it holds, rows or not, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.rows.capacity()
     }
 
     /// The keys of all rows in the order of their arrival.

@@ -276,10 +276,18 @@ impl TaskStores {
         self.overlay.uncommitted_bytes() + self.journal.bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
     }
 
-    /// Memory of the rows at hand, uncommitted ones included, in bytes.
+    /// Memory of the rows that are not in the backend alone, in bytes: those at hand, the uncommitted ones, and what is gathered of
+    /// changelogs.
     #[must_use]
-    pub fn bytes_at_hand(&self) -> usize {
-        self.overlay.bytes() + self.journal.bytes() + self.frozen.as_ref().map_or(0, BackendRows::bytes)
+    pub fn held_bytes(&self) -> usize {
+        let frozen = self.frozen.as_ref().map_or(0, BackendRows::bytes);
+        self.overlay.bytes() + self.journal.held_bytes() + frozen + self.gathering.bytes()
+    }
+
+    /// Memory of the committed rows of stores that are not on disk, in bytes. No budget bounds it: they have nowhere to go.
+    #[must_use]
+    pub fn in_memory_bytes(&self) -> usize {
+        self.backend.in_memory_bytes()
     }
 
     /// Ends the interval: its writes wait for [`TaskStores::commit`], later ones belong to the next. Hands the last write of each key

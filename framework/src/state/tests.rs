@@ -5,11 +5,13 @@ mod duplicates;
 mod every_kind;
 mod gathering;
 mod model;
+mod table_steps;
 mod time_ordered;
 mod timed;
 mod versioned;
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fs,
     path::Path,
@@ -22,7 +24,7 @@ use std::{
 
 use super::*;
 use crate::{
-    log::{Batch, BatchBuilder, TopicPartition},
+    log::{Batch, BatchBuilder, TopicId, TopicPartition},
     serde::Format,
 };
 
@@ -55,7 +57,7 @@ fn point(changelogs: &[(StoreId, i64)], position: i64) -> CommitPoint {
     CommitPoint {
         changelog_offsets: changelogs.iter().copied().collect(),
         positions: [(TopicPartition::new("in", TASK.partition), position)].into(),
-        current_ms: None,
+        ..CommitPoint::default()
     }
 }
 
@@ -176,6 +178,35 @@ fn a_store_that_leaves_the_topology_and_comes_back_goes_on_where_it_was() {
     assert_eq!(stores.committed(), &point(&[(A, 1), (B, 3)], 3));
     assert_eq!(read(&mut stores, A, b"k"), Some((b"in a".to_vec(), 1)));
     assert_eq!(read(&mut stores, B, b"k"), Some((b"in b again".to_vec(), 3)));
+}
+
+/// Commits and restores say nothing of it, and a topology may do without the store for a while.
+#[test]
+fn the_id_of_a_changelog_stays_with_its_offset() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = on_disk(state_dir.path());
+    let ids: BTreeMap<StoreId, TopicId> = [(A, TopicId::new(1, 1)), (B, TopicId::new(2, 2))].into();
+    let mut stores = open(&settings, &["a", "b"]).expect("new stores");
+    stores.commit(&CommitPoint { changelog_ids: ids.clone(), ..CommitPoint::default() }).expect("a writable store");
+    commit_one(&mut stores, A, b"k", b"in a", 1);
+    let source = TopicPartition::new("app-b-changelog", TASK.partition);
+    for next in 1..3 {
+        stores.gather(B, &batch(source.clone(), &[(Some(b"x"), Some(b"1"), 100)]), next).expect("a writable store");
+    }
+    stores.apply_gathered().expect("a writable store");
+    assert_eq!(stores.committed().changelog_ids, ids);
+    stores.close().expect("a writable store");
+
+    let mut stores = open(&settings, &["b"]).expect("closed before");
+    assert_eq!(stores.committed().changelog_ids, [(A, TopicId::new(2, 2))].into());
+    commit_one(&mut stores, A, b"k", b"in b", 3);
+    stores.close().expect("a writable store");
+
+    let stores = open(&settings, &["a", "b"]).expect("closed before");
+    assert_eq!(stores.committed().changelog_offsets, [(A, 1), (B, 3)].into());
+    assert_eq!(stores.committed().changelog_ids, ids);
+    let (_, point) = stores.view().get_with_position(B, b"k").expect("an open view");
+    assert_eq!(point.changelog_ids, ids);
 }
 
 #[test]
@@ -335,15 +366,15 @@ fn rows_on_disk_are_brought_to_hand_where_they_have_room() {
 
     let mut stores = open(&settings, &["a", "b"]).expect("the stores of before");
     assert!(stores.warm_up(600).expect("a readable store"), "there are more");
-    let half = stores.bytes_at_hand();
+    let half = stores.held_bytes();
     stores.write(A, &key(900), Some(b"new"), 9);
     assert!(!stores.warm_up(600).expect("a readable store"), "that was all");
-    assert!(half > 600 * 100 && stores.bytes_at_hand() > half + 300 * 100, "{half}, {}", stores.bytes_at_hand());
+    assert!(half > 600 * 100 && stores.held_bytes() > half + 300 * 100, "{half}, {}", stores.held_bytes());
     assert_eq!(read(&mut stores, A, &key(900)), Some((b"new".to_vec(), 9)));
     assert_eq!(read(&mut stores, A, &key(999)), Some((vec![1; 100], 5)));
     assert_eq!(read(&mut stores, A, &key(7)), None);
     stores.discard();
-    assert!(stores.bytes_at_hand() > half + 300 * 100, "committed rows stay: {}", stores.bytes_at_hand());
+    assert!(stores.held_bytes() > half + 300 * 100, "committed rows stay: {}", stores.held_bytes());
     assert_eq!(read(&mut stores, A, &key(900)), Some((vec![1; 100], 5)));
     stores.close().expect("a writable store");
 
@@ -356,7 +387,7 @@ fn rows_on_disk_are_brought_to_hand_where_they_have_room() {
     stores.close().expect("a writable store");
     let mut stores = open(&small, &["b"]).expect("the stores of before");
     assert!(!stores.warm_up(10).expect("a readable store"));
-    assert!(stores.bytes_at_hand() < large.len() / 2, "{}", stores.bytes_at_hand());
+    assert!(stores.held_bytes() < large.len() / 2, "{}", stores.held_bytes());
 }
 
 /// However it is damaged: at the open, or in a table that is read later.

@@ -1,7 +1,8 @@
 //! A log that goes wrong on purpose: at the n-th time that an instance comes to a named step.
 //!
 //! Everything that an instance does with the world goes through the log port, so every step of a commit, a restore or a hand-over has
-//! its failpoint at a call of the port, and the product itself has none:
+//! its failpoint at a call of the port, and the product itself has none, but for the steps in which restored rows become tables on disk, of
+//! which a [`TableWatch`] is told:
 //!
 //! | between | is |
 //! |---|---|
@@ -13,22 +14,28 @@
 //! | the write to local state and the next transaction | `before begin` |
 //! | a member that is gone and its fencing; the start of a worker | `init` |
 //! | being told to give a task away and saying so | `join`, `publish` |
+//! | a table of restored rows and its being part of the store | `before add-table` |
+//! | that and the offset behind it on disk | `after add-table`; `before flush-tables`, when more tables were added |
+//! | a table and the next one; the last table and the start of the task | `before write-table`; `after flush-tables` |
 
 mod clients;
 mod group;
 mod log;
 
 use std::{
-    fmt,
+    fmt, io,
     str::FromStr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 pub use self::log::FaultyLog;
-use crate::log::LogError;
+use crate::{
+    log::LogError,
+    state::{TableStep, TableWatch},
+};
 
-/// A step of an instance's work, as the log sees it.
+/// A step of an instance's work, as the log sees it, or its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Step {
@@ -62,14 +69,20 @@ pub enum Step {
     Publish,
     /// The instance learnt of a new generation of its group. There is no moment before it.
     Join,
+    /// A table of restored rows is written.
+    WriteTable,
+    /// It becomes part of a store.
+    AddTable,
+    /// The offsets of tables come to disk.
+    FlushTables,
 }
 
 /// Before or after the call of a [`Step`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Moment {
-    /// The log does not hear of the call.
+    /// The log does not hear of the call, the disk has nothing of it.
     Before,
-    /// The log has done what it was asked for.
+    /// The log, or the disk, has done what it was asked for.
     After,
 }
 
@@ -103,7 +116,7 @@ pub enum Fault {
     Crash,
 }
 
-/// Says what goes wrong on a [`FaultyLog`]. Clones are the same.
+/// Says what goes wrong on a [`FaultyLog`], and on a disk that it [watches](crate::App::with_tables_watched). Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Inner>);
 
@@ -256,6 +269,16 @@ impl Faults {
     }
 }
 
+impl TableWatch for Faults {
+    fn before(&self, step: TableStep) -> io::Result<()> {
+        self.pass(step.into(), Moment::Before).map_err(io::Error::other)
+    }
+
+    fn after(&self, step: TableStep) -> io::Result<()> {
+        self.pass(step.into(), Moment::After).map_err(io::Error::other)
+    }
+}
+
 // === impl State ===
 
 impl State {
@@ -274,7 +297,7 @@ impl State {
 
 impl Step {
     /// All steps.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Init,
         Self::Begin,
         Self::AppendChangelog,
@@ -290,6 +313,9 @@ impl Step {
         Self::Read,
         Self::Publish,
         Self::Join,
+        Self::WriteTable,
+        Self::AddTable,
+        Self::FlushTables,
     ];
 
     /// Its name in a [`Failpoint`]'s text.
@@ -311,6 +337,19 @@ impl Step {
             Self::Read => "read",
             Self::Publish => "publish",
             Self::Join => "join",
+            Self::WriteTable => "write-table",
+            Self::AddTable => "add-table",
+            Self::FlushTables => "flush-tables",
+        }
+    }
+}
+
+impl From<TableStep> for Step {
+    fn from(step: TableStep) -> Self {
+        match step {
+            TableStep::Write => Self::WriteTable,
+            TableStep::Add => Self::AddTable,
+            TableStep::Flush => Self::FlushTables,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The topics that belong to the application, and their settings.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::state::{Retention, StoreKind};
 
@@ -18,11 +18,31 @@ pub struct InternalTopic {
     pub asked: BTreeMap<String, String>,
 }
 
+/// The least that a setting of a topic may be for the application to work. More is fine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Least {
+    /// The setting, by its Kafka name.
+    pub setting: &'static str,
+    /// The least value, in the unit of the setting; [`NO_LIMIT`] when there may be no limit.
+    pub value: i64,
+    /// What it is good for.
+    pub reason: &'static str,
+}
+
+/// The value by which a retention says that nothing is ever deleted.
+const NO_LIMIT: i64 = -1;
+
 /// For how long a compacted topic has to remember that a key was deleted: a day, which is also Kafka's default.
-pub(crate) const DELETE_RETENTION_MS: i64 = 86_400_000;
+const DELETE_RETENTION_MS: i64 = 86_400_000;
+
+/// How long a topic remembers that a key was deleted, in ms.
+const DELETE_RETENTION: &str = "delete.retention.ms";
 
 /// How long a topic keeps records, in ms.
 const RETENTION: &str = "retention.ms";
+
+/// How many bytes of records a topic keeps in a partition.
+const RETENTION_BYTES: &str = "retention.bytes";
 
 /// How long a topic keeps all records of a key, in ms.
 const COMPACTION_LAG: &str = "min.compaction.lag.ms";
@@ -76,18 +96,41 @@ impl InternalTopic {
         Self::new(name, partitions, &[("cleanup.policy", policy), (RETENTION, &retention_ms)])
     }
 
-    /// For how long a store of windows or sessions keeps rows, in ms; `None` when this is not the changelog of one.
-    fn kept_ms(&self) -> Option<i64> {
-        self.config.get(RETENTION)?.parse().ok().filter(|ms| *ms >= 0)
+    /// What settings have to be at the least, whether they are asked for or found.
+    #[must_use]
+    pub fn least(&self) -> Vec<Least> {
+        let own = |setting: &str| self.config.get(setting)?.parse::<i64>().ok();
+        let mut least = Vec::new();
+        if self.config.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+            let reason = "a changelog has to remember deletions for a day";
+            least.push(Least { setting: DELETE_RETENTION, value: DELETE_RETENTION_MS, reason });
+        }
+        if let Some(value) = own(COMPACTION_LAG) {
+            let reason = "the changelog has to keep all versions that its store keeps";
+            least.push(Least { setting: COMPACTION_LAG, value, reason });
+        }
+        if let Some(value) = own(RETENTION) {
+            let reason = match value {
+                NO_LIMIT => "a repartition topic has to keep what is not processed, however old and of any size",
+                _ => "the changelog has to keep what its store keeps, of any size",
+            };
+            least.push(Least { setting: RETENTION, value, reason });
+            least.push(Least { setting: RETENTION_BYTES, value: NO_LIMIT, reason });
+        }
+        least
     }
 
-    /// The topic's settings, with which a changelog of windows keeps records for so many ms longer than its store keeps rows.
+    /// The settings to create the topic with: none is left to the brokers' defaults that has to be something at the least, and a changelog
+    /// of windows keeps records for so many ms longer than its store keeps rows.
     #[must_use]
     pub fn config_with_additional_retention(&self, additional_ms: i64) -> BTreeMap<String, String> {
+        let setting = |least: Least| {
+            let is_window = least.setting == RETENTION && least.value != NO_LIMIT;
+            let value = least.value.saturating_add(if is_window { additional_ms } else { 0 });
+            (least.setting.to_owned(), value.to_string())
+        };
         let mut config = self.config.clone();
-        if let Some(kept_ms) = self.kept_ms() {
-            config.insert(RETENTION.to_owned(), kept_ms.saturating_add(additional_ms).to_string());
-        }
+        config.extend(self.least().into_iter().map(setting));
         config.extend(self.asked.clone());
         config
     }
@@ -98,26 +141,8 @@ impl InternalTopic {
         if FIXED.contains(&setting) {
             return Some("how records are cleaned up and stamped is part of how the application works".into());
         }
-        let policy = self.config.get("cleanup.policy").map_or("", String::as_str);
-        let number = value.parse::<i64>().ok();
-        if setting == "delete.retention.ms"
-            && policy.contains("compact")
-            && number.is_none_or(|ms| ms < DELETE_RETENTION_MS)
-        {
-            return Some(format!("a changelog has to remember deletions for a day: {DELETE_RETENTION_MS} or more"));
-        }
-        let lag_ms = self.config.get(COMPACTION_LAG).and_then(|ms| ms.parse::<i64>().ok());
-        if let Some(lag_ms) = lag_ms.filter(|lag_ms| setting == COMPACTION_LAG && number.is_none_or(|ms| ms < *lag_ms))
-        {
-            return Some(format!(
-                "the changelog has to keep all versions that its store keeps: for {lag_ms} ms or more"
-            ));
-        }
-        let kept = self.kept_ms()?;
-        let too_soon = setting == RETENTION && number.is_none_or(|ms| ms < kept && ms != -1);
-        let too_large = setting == "retention.bytes" && number != Some(-1);
-        (too_soon || too_large)
-            .then(|| format!("the changelog has to keep what its store keeps: for {kept} ms, of any size"))
+        let least = self.least().into_iter().find(|least| least.setting == setting && !least.allows(value))?;
+        Some(format!("{}: {least}", least.reason))
     }
 
     fn new(name: Arc<str>, partitions: i32, own: &[(&str, &str)]) -> Self {
@@ -125,5 +150,26 @@ impl InternalTopic {
         let settings = own.iter().chain(&[("message.timestamp.type", "CreateTime")]);
         let config = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self { name, partitions, config, asked: BTreeMap::new() }
+    }
+}
+
+// === impl Least ===
+
+impl Least {
+    /// Whether the setting may have this value.
+    #[must_use]
+    pub fn allows(&self, value: &str) -> bool {
+        let is_unlimited = self.setting == RETENTION && value == "-1";
+        let is_enough = |value: i64| if self.value == NO_LIMIT { value == NO_LIMIT } else { value >= self.value };
+        is_unlimited || value.parse().is_ok_and(is_enough)
+    }
+}
+
+impl fmt::Display for Least {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            NO_LIMIT => write!(f, "{NO_LIMIT}"),
+            least => write!(f, "{least} or more"),
+        }
     }
 }

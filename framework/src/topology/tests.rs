@@ -291,6 +291,7 @@ fn settings_of_a_changelog_are_those_of_its_topic_and_what_restores_need_stays()
         ("message.timestamp.type", "LogAppendTime", "counts"),
         ("delete.retention.ms", "60000", "counts"),
         ("retention.ms", "1000", "by-window"),
+        ("retention.bytes", "1000", "by-window"),
     ] {
         let error = build(&[(setting, value)]).expect_err("refused").to_string();
         let says = format!("the changelog of store `{store}` cannot have {setting}={value}: ");

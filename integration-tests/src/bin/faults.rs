@@ -3,7 +3,7 @@
 //! Ends with an error at the first round in which something was lost, done twice or answered wrongly; logs and state of that
 //! round are kept.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -30,6 +30,7 @@ async fn main() -> anyhow::Result<()> {
     let Arguments { rounds, seed, folder } = Arguments::parse();
     let mut broker = Broker::private_to_crash()?;
     let (mut transfers, mut answers, mut restored, mut faults, mut elapsed) = (0, 0, 0, 0, Duration::ZERO);
+    let mut died_at = BTreeMap::<_, u64>::new();
     for seed in seed..seed + rounds {
         let plan = Plan::of(seed);
         let temporary = tempfile::tempdir()?;
@@ -44,6 +45,9 @@ async fn main() -> anyhow::Result<()> {
                 restored += report.restored();
                 faults += plan.faults.len();
                 elapsed += report.elapsed;
+                for at in report.died_at {
+                    *died_at.entry((at.step, at.moment)).or_default() += 1;
+                }
             }
             Err(error) => {
                 println!("{plan} => VIOLATED: {error:#}");
@@ -58,6 +62,9 @@ async fn main() -> anyhow::Result<()> {
             }
         }
     }
+    let died_at: Vec<String> =
+        died_at.into_iter().map(|((step, moment), times)| format!("{} {step} ({times})", moment.name())).collect();
+    println!("killed at failpoints: {}", died_at.join(", "));
     println!(
         "{rounds} rounds, {faults} faults, {transfers} transfers, {answers} answers, {restored} records restored after crashes, {:.0} s: nothing lost, nothing twice, no state wiped",
         elapsed.as_secs_f64()

@@ -33,8 +33,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Ok(failpoint) = std::env::var(FAILPOINT) {
         faults.arm(failpoint.parse()?, Fault::Crash);
     }
+    let app =
+        App::new(topology(&prefix)?, config).with_log(Arc::new(log)).with_tables_watched(Arc::new(faults.clone()));
     std::thread::spawn(move || listen(&faults));
-    let app = App::new(topology(&prefix)?, config).with_log(Arc::new(log));
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app.run())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! The state directories of a ledger's instances, looked at and damaged from outside.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
@@ -43,9 +43,15 @@ pub(super) fn stored_offsets(
     Ok(stored)
 }
 
-/// Deletes the folder of one task; says of which.
-pub(super) fn lose_task(state_dir: &Path, topology: &Resolved, rng: &mut Rng) -> anyhow::Result<Option<TaskId>> {
-    let tasks = task_folders(state_dir, topology)?;
+/// Deletes the folder of one task of which `may_be` says so; says of which.
+pub(super) fn lose_task(
+    state_dir: &Path,
+    topology: &Resolved,
+    rng: &mut Rng,
+    may_be: impl Fn(TaskId) -> bool,
+) -> anyhow::Result<Option<TaskId>> {
+    let mut tasks = task_folders(state_dir, topology)?;
+    tasks.retain(|(task, _)| may_be(*task));
     if tasks.is_empty() {
         return Ok(None);
     }
@@ -84,6 +90,11 @@ fn corrupt_file(path: &Path, everywhere: bool, rng: &mut Rng) -> std::io::Result
         at += rng.within(1, 2 * BETWEEN_FLIPS);
     }
     Ok(())
+}
+
+/// Tasks that have a folder.
+pub(super) fn tasks(state_dir: &Path, topology: &Resolved) -> anyhow::Result<BTreeSet<TaskId>> {
+    Ok(task_folders(state_dir, topology)?.into_iter().map(|(task, _)| task).collect())
 }
 
 fn task_folders(state_dir: &Path, topology: &Resolved) -> anyhow::Result<Vec<(TaskId, PathBuf)>> {

@@ -23,7 +23,7 @@ use super::{
     plan::{Plan, name},
 };
 use crate::{
-    ledger,
+    ledger::{self, rows::Changelogs},
     service::{Instance, until},
 };
 
@@ -312,10 +312,71 @@ impl Fleet {
     /// Deletes the folder of a task.
     pub(super) fn lose_task(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
         let state_dir = self.instances[number].state_dir();
-        if let Some(task) = disk::lose_task(state_dir, &self.topology, rng)? {
+        if let Some(task) = disk::lose_task(state_dir, &self.topology, rng, |_| true)? {
             self.lost(number, task);
         }
         Ok(())
+    }
+
+    /// Waits until the changelogs have all visitors: what is restored from now on becomes tables.
+    pub(super) async fn visitors_are_counted(&mut self) -> anyhow::Result<()> {
+        let mut reader = self.log.reader(Isolation::ReadUncommitted)?;
+        let stores = self.topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
+        let counts = stores.filter(|store| &*store.name == ledger::COUNTS);
+        let changelog = counts.filter_map(|store| store.changelog.clone()).next().context("counts have a changelog")?;
+        self.until("all visitors are counted", async || {
+            let end = |partition| reader.end_offset(&TopicPartition::new(Arc::clone(&changelog), partition));
+            let records: i64 = block_in_place(|| (0..ledger::PARTITIONS).map(end).sum::<Result<_, _>>())?;
+            Ok(records >= ledger::VISITORS.into())
+        })
+        .await
+    }
+
+    /// The tasks of which a restore makes tables and that come back to this instance after a crash: nobody else has state of them.
+    fn alone(&self, number: usize) -> anyhow::Result<BTreeSet<TaskId>> {
+        let has_tables = |task: &TaskId| {
+            let mut stores = self.topology.sub_topologies[task.sub_topology as usize].stores.iter();
+            stores.any(|store| &*store.name == ledger::COUNTS)
+        };
+        let tasks = |instance: &Instance| disk::tasks(instance.state_dir(), &self.topology);
+        let mut alone = tasks(&self.instances[number])?;
+        alone.retain(has_tables);
+        for (_, other) in self.instances.iter().enumerate().filter(|(other, _)| *other != number) {
+            let others = tasks(other)?;
+            alone.retain(|task| !others.contains(task));
+        }
+        Ok(alone)
+    }
+
+    /// The first instance from this one on that has something [`alone`](Self::alone).
+    pub(super) fn first_with_tables(&self, from: usize) -> anyhow::Result<Option<usize>> {
+        let count = self.instances.len();
+        for number in (from..from + count).map(|number| number % count) {
+            if !self.alone(number)?.is_empty() {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletes the folder of a task that an instance has [`alone`](Self::alone).
+    pub(super) fn lose_tables(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
+        let alone = self.alone(number)?;
+        let state_dir = self.instances[number].state_dir();
+        if let Some(task) = disk::lose_task(state_dir, &self.topology, rng, |task| alone.contains(&task))? {
+            self.lost(number, task);
+        }
+        Ok(())
+    }
+
+    /// Compares all rows on the disks of all instances, which are stopped, with the changelogs; says how many there are.
+    pub(super) fn check_rows(&self, guarantee: Guarantee) -> anyhow::Result<usize> {
+        let changelogs = Changelogs::read(&*self.log, &self.topology)?;
+        let mut rows = 0;
+        for instance in &self.instances {
+            rows += changelogs.check(instance.state_dir(), &self.topology, guarantee)?;
+        }
+        Ok(rows)
     }
 
     /// Changes bytes in the tables of an instance.

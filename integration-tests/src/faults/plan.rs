@@ -81,6 +81,13 @@ pub enum Fault {
         /// Whether it runs.
         running: bool,
     },
+    /// It is killed, the folder of one of its tasks that become tables in a restore is deleted, and it dies again at a step of that restore.
+    KillAtRestore {
+        /// The instance, or the next one that has such a task which nobody else has state of.
+        victim: usize,
+        /// The step, counted from the start.
+        at: Failpoint,
+    },
     /// Bytes in the table files of its tasks are changed: while it runs, or while it is down after SIGTERM.
     Corrupt {
         /// The instance.
@@ -117,7 +124,7 @@ impl Fault {
         // Back before the group has noticed, or long after.
         let down =
             Duration::from_millis(if rng.below(2) == 0 { rng.within(0, 1_000) } else { rng.within(7_000, 9_000) });
-        match rng.below(15) {
+        match rng.below(18) {
             0 | 1 => Self::Kill { victim, down },
             2..=5 => Self::KillAt { victim, at: commit_step(rng, guarantee), down },
             6 | 7 => Self::KillAtStart { victim, at: start_step(rng, guarantee) },
@@ -129,7 +136,19 @@ impl Fault {
             10 | 11 => Self::Freeze { victim, time: Duration::from_millis(rng.within(8_000, 12_000)) },
             12 => Self::KillBroker { down: Duration::from_millis(rng.within(0, 4_000)) },
             13 => Self::LoseTask { victim, running: rng.below(2) == 0 },
+            14..=16 => Self::KillAtRestore { victim, at: table_step(rng) },
             _ => Self::Corrupt { victim, running: rng.below(2) == 0 },
+        }
+    }
+
+    /// The step at which somebody dies of it.
+    pub(super) fn failpoint(self) -> Option<Failpoint> {
+        match self {
+            Self::KillAt { at, .. }
+            | Self::KillAtStart { at, .. }
+            | Self::KillAtStop { at, .. }
+            | Self::KillAtRestore { at, .. } => Some(at),
+            _ => None,
         }
     }
 
@@ -183,6 +202,12 @@ fn start_step(rng: &mut Rng, guarantee: Guarantee) -> Failpoint {
     Failpoint { step, moment, nth: rng.within(1, most + 1) }
 }
 
+/// Steps in which restored rows become tables: there are two tables or more, and a flush before the first and behind the last.
+fn table_step(rng: &mut Rng) -> Failpoint {
+    let step = *rng.pick(&[Step::WriteTable, Step::AddTable, Step::AddTable, Step::FlushTables]);
+    Failpoint { step, moment: moment(rng), nth: rng.within(1, 3) }
+}
+
 /// Steps of a hand-over: the last commit, and saying that a task is released.
 fn stop_step(rng: &mut Rng, guarantee: Guarantee) -> Failpoint {
     let commit = if guarantee == Guarantee::ExactlyOnce { Step::Commit } else { Step::CommitOffsets };
@@ -210,6 +235,13 @@ impl fmt::Display for Fault {
             Self::KillBroker { down } => write!(f, "kill the broker ({} ms down)", down.as_millis()),
             Self::LoseTask { victim, running } => {
                 write!(f, "delete a task's folder of {} ({})", name(*victim), when(running))
+            }
+            Self::KillAtRestore { victim, at } => {
+                write!(
+                    f,
+                    "kill {} or the next, delete a task's folder, and kill it again at {at} of its restore",
+                    name(*victim)
+                )
             }
             Self::Corrupt { victim, running } => write!(f, "corrupt tables of {} ({})", name(*victim), when(running)),
         }

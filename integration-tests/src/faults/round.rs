@@ -8,6 +8,7 @@ use millpond::{
         Log,
         kafka::{KafkaLog, KafkaOptions},
     },
+    testing::Failpoint,
     time::{Clock as _, SystemClock},
 };
 use tokio::task::block_in_place;
@@ -41,8 +42,12 @@ pub struct Report {
     pub answers: usize,
     /// Questions without an answer, by the code of the refusal.
     pub refused: BTreeMap<String, u64>,
+    /// Where instances died, of the failpoints.
+    pub died_at: Vec<Failpoint>,
     /// Faults that did not come about, and what else is worth knowing.
     pub notes: Vec<String>,
+    /// Rows on the disks of all instances that were compared with the changelogs.
+    pub rows: usize,
     /// How often damaged state was found.
     pub damages_found: usize,
     /// How long it took.
@@ -61,7 +66,8 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     let log = connect(broker.bootstrap())?;
     block_in_place(|| topics.create(&*log))?;
     let mut fleet = Fleet::new(plan, &application, broker.bootstrap(), Arc::clone(&log), folder, clock)?;
-    let feeder = block_in_place(|| Feeder::new(&*log, &topics, plan.seed))?;
+    let mut feeder = block_in_place(|| Feeder::new(&*log, &topics, plan.seed))?;
+    block_in_place(|| feeder.visit())?;
     for number in 0..plan.instances {
         fleet.start(number, None)?;
     }
@@ -70,10 +76,11 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     let feeding = feeder.run(RATE);
 
     let mut rng = Rng::new(plan.seed.rotate_left(32));
-    let mut notes = Vec::new();
+    let (mut notes, mut died_at) = (Vec::new(), Vec::new());
     for (after, fault) in &plan.faults {
         fleet.pass(*after).await?;
         let note = happen(*fault, &mut fleet, broker, &mut rng).await.with_context(|| fault.to_string())?;
+        died_at.extend(fault.failpoint().filter(|_| note.is_none()));
         notes.extend(note);
     }
     fleet.pass(AFTERWARDS).await?;
@@ -91,7 +98,12 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     settled.with_context(|| books.missing())?;
     books.check()?;
     let urls = fleet.urls();
-    fleet.until("all answers are right", async || ask_for_everything(&urls, books.page()).await.map(|()| true)).await?;
+    fleet
+        .until("all answers are right", async || {
+            block_in_place(|| books.read())?;
+            ask_for_everything(&urls, books.page()).await.map(|()| true)
+        })
+        .await?;
     let seen = observer.stop().await?;
     for number in 0..plan.instances {
         fleet.look_at_restored(number).await?;
@@ -105,6 +117,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     block_in_place(|| books.read())?;
     books.check()?;
     seen.check(books.page(), plan.guarantee)?;
+    let rows = block_in_place(|| fleet.check_rows(plan.guarantee))?;
     if !fleet.ended.is_empty() && !plan.faults.iter().any(|(_, fault)| fault.may_end_instances()) {
         bail!("instances ended by themselves: {}", fleet.ended.join("; "));
     }
@@ -115,7 +128,9 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
         transfers: books.page().transfers.len(),
         answers: seen.observations.len(),
         refused: seen.refused,
+        died_at,
         notes,
+        rows,
         damages_found,
         elapsed,
         restored: fleet.restored,
@@ -174,6 +189,19 @@ async fn happen(fault: Fault, fleet: &mut Fleet, broker: &mut Broker, rng: &mut 
             fleet.lose_task(victim, rng)?;
             fleet.start(victim, None)?;
         }
+        Fault::KillAtRestore { victim, at } => {
+            fleet.visitors_are_counted().await?;
+            match fleet.first_with_tables(victim)? {
+                Some(victim) => {
+                    fleet.kill(victim).await?;
+                    fleet.lose_tables(victim, rng)?;
+                    fleet.start(victim, Some(at))?;
+                    note = not_reached(fleet.dies(victim).await?);
+                    fleet.start(victim, None)?;
+                }
+                None => note = Some("nobody has tables that nobody else has".into()),
+            }
+        }
         Fault::Corrupt { victim, running } => {
             if !running {
                 fleet.stop(victim).await?;
@@ -211,8 +239,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transfers, answers, refused, notes, damages_found, elapsed, restored } = self;
-        write!(f, "{transfers} transfers, {answers} answers right, refused {refused:?}; restored after crashes: ")?;
+        let Self { transfers, answers, refused, notes, rows, damages_found, elapsed, restored, .. } = self;
+        write!(
+            f,
+            "{transfers} transfers, {answers} answers and {rows} rows right, refused {refused:?}; restored after crashes: "
+        )?;
         let restored: Vec<String> = restored
             .iter()
             .map(|Restored { instance, records, most, whole }| {

@@ -15,7 +15,7 @@ use millpond::{
     time::{Clock as _, SystemClock},
 };
 
-use super::{ACCOUNTS, DEPOSIT, PARTITIONS, TELLERS, Topics, Transfer, account, teller};
+use super::{ACCOUNTS, DEPOSIT, PARTITIONS, TELLERS, Topics, Transfer, VISITORS, account, teller, visitor};
 use crate::faults::Rng;
 
 /// How long one try to flush may take.
@@ -95,6 +95,18 @@ impl Feeder {
         Feeding { stop, thread }
     }
 
+    /// Writes a transfer of each visitor, in which nothing moves, and waits until the log has them.
+    ///
+    /// # Errors
+    /// When the log refuses.
+    pub fn visit(&mut self) -> anyhow::Result<()> {
+        for number in 0..VISITORS {
+            let account = account(number % ACCOUNTS);
+            self.write_by(&visitor(number), Some(account.clone()), account, 1)?;
+        }
+        self.flush()
+    }
+
     fn transfer(&mut self) -> anyhow::Result<()> {
         let from = self.rng.below(u64::from(ACCOUNTS)) as u32;
         let to = (from + 1 + self.rng.below(u64::from(ACCOUNTS) - 1) as u32) % ACCOUNTS;
@@ -103,9 +115,14 @@ impl Feeder {
     }
 
     fn write(&mut self, from: Option<String>, to: String, amount: i64) -> anyhow::Result<()> {
+        let teller = teller(self.rng.below(u64::from(TELLERS)) as u32);
+        self.write_by(&teller, from, to, amount)
+    }
+
+    fn write_by(&mut self, key: &str, from: Option<String>, to: String, amount: i64) -> anyhow::Result<()> {
         let transfer = Transfer { id: self.next, from, to, amount };
         self.next += 1;
-        let (key, value) = (teller(self.rng.below(u64::from(TELLERS)) as u32), serde_json::to_vec(&transfer)?);
+        let value = serde_json::to_vec(&transfer)?;
         self.producer.append(Append {
             topic: &self.topic,
             partition: Partitioner::for_key(key.as_bytes(), PARTITIONS),

@@ -24,8 +24,12 @@ pub fn creating_a_topic_that_exists_is_no_error(bed: &dyn Bed) -> anyhow::Result
     admin.create_topics(&[new(&old, 5, &[]), new(&fresh, 2, &[])])?;
     let mut found = admin.topics(&[&fresh, &missing, &old])?;
     found.sort_by_key(|topic| topic.partitions);
-    let expected = [TopicInfo { name: fresh, partitions: 2 }, TopicInfo { name: old.to_string(), partitions: 3 }];
-    ensure!(found == expected, "{found:?}");
+    let [TopicInfo { name: first, partitions: 2, id: Some(_) }, TopicInfo { name: second, partitions: 3, id: Some(_) }] =
+        &found[..]
+    else {
+        anyhow::bail!("{found:?}")
+    };
+    ensure!((first, &**second) == (&fresh, &*old), "{found:?}");
     ensure!(read(bed, Isolation::ReadCommitted, &partition(&old, 0))? == ["k0"], "its records are there");
     Ok(())
 }
@@ -66,12 +70,14 @@ pub fn what_cannot_be_created_is_refused_by_name(bed: &dyn Bed) -> anyhow::Resul
     Ok(())
 }
 
-/// Deleting one that does not exist is no error; one that is made anew is empty.
+/// Deleting one that does not exist is no error; one that is made anew is empty and has another id.
 pub fn deleted_topics_are_gone(bed: &dyn Bed) -> anyhow::Result<()> {
     let topic = topic(bed, 1, &[])?;
     write(bed, &partition(&topic, 0), numbered("k", 3))?;
     let log = bed.log();
     let mut admin = log.admin()?;
+    let before = admin.topics(&[&topic])?;
+    ensure!(before == admin.topics(&[&topic, &topic])?, "it keeps its id, and is told once");
     admin.delete_topics(&[&topic, &bed.unique("missing")])?;
     let patience = Patience::new("the topic to be gone");
     while !admin.topics(&[&topic])?.is_empty() {
@@ -79,9 +85,13 @@ pub fn deleted_topics_are_gone(bed: &dyn Bed) -> anyhow::Result<()> {
     }
     admin.create_topics(&[new(&topic, 1, &[])])?;
     let patience = Patience::new("the topic to be there");
-    while admin.topics(&[&topic])?.is_empty() {
-        patience.check()?;
-    }
+    let after = loop {
+        match &admin.topics(&[&topic])?[..] {
+            [] => patience.check()?,
+            found => break found.to_vec(),
+        }
+    };
+    ensure!(after[0].id.is_some() && after[0].id != before[0].id, "{before:?}, then {after:?}");
     ensure!(read(bed, Isolation::ReadCommitted, &partition(&topic, 0))?.is_empty(), "made anew, it is empty");
     Ok(())
 }

@@ -232,7 +232,7 @@ fn collect<R>(rows: impl Iterator<Item = anyhow::Result<R>>) -> anyhow::Result<V
 fn prepare_topics(admin: &mut dyn Admin, options: &FeedOptions) -> anyhow::Result<()> {
     let wanted = options.partitions;
     ensure!(wanted > 0, "a topic has at least one partition, not {wanted}");
-    for TopicInfo { name, partitions } in admin.topics(&ALL)? {
+    for TopicInfo { name, partitions, .. } in admin.topics(&ALL)? {
         ensure!(
             partitions == wanted,
             "topic `{name}` exists with {partitions} partitions, not {wanted}: \

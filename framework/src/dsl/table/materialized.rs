@@ -46,6 +46,9 @@ impl<'t, K: Data, V: Data> Materialized<'t, K, V> {
     }
 
     /// Keeps the store in memory, not on disk: each start restores it from the beginning of its changelog. It works as on disk.
+    ///
+    /// It is outside of what
+    /// [`memory_bytes`](crate::Config::memory_bytes) bounds, as it has no disk to go to: `millpond_memory_bytes{part="in_memory"}` shows what it takes.
     pub fn in_memory(self) -> Self {
         self.0.graph.borrow_mut().keep(self.0.node).in_memory();
         self

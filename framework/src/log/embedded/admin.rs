@@ -1,6 +1,9 @@
 //! The admin client.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{connection::Connection, topic::Topic};
 use crate::log::{Admin, LogError, NewTopic, TopicInfo, TopicPartition};
@@ -36,19 +39,22 @@ impl EmbeddedAdmin {
 impl Admin for EmbeddedAdmin {
     fn topics(&mut self, names: &[&str]) -> Result<Vec<TopicInfo>, LogError> {
         self.connection.call("listing topics", |state, _| {
-            let found = names.iter().filter_map(|name| state.topics.get(*name));
+            let names: BTreeSet<&str> = names.iter().copied().collect();
+            let found = names.into_iter().filter_map(|name| state.topics.get(name));
             Ok(found
                 .map(|topic| TopicInfo {
                     name: topic.name.to_string(),
                     partitions: i32::try_from(topic.partitions.len()).expect("the number was an i32 at creation"),
+                    id: topic.id,
                 })
                 .collect())
         })
     }
 
     fn create_topics(&mut self, topics: &[NewTopic]) -> Result<(), LogError> {
+        let now_ms = self.connection.now_ms();
         self.connection
-            .call("creating topics", |state, _| topics.iter().try_for_each(|topic| state.create_topic(topic)))
+            .call("creating topics", |state, _| topics.iter().try_for_each(|topic| state.create_topic(topic, now_ms)))
     }
 
     fn delete_topics(&mut self, names: &[&str]) -> Result<(), LogError> {

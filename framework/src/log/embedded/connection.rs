@@ -48,6 +48,11 @@ impl Connection {
         self.shared.clock.monotonic()
     }
 
+    /// The log's wall-clock time, in ms since the epoch.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.shared.clock.now_ms()
+    }
+
     /// Does something with the state as it is now, whether the log can be reached or not.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Duration) -> T) -> T {
         let mut state = self.lock();

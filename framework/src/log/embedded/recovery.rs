@@ -1,6 +1,6 @@
 //! What makes the log last on disk: the journal of everything that is not a record, and how a directory is opened.
 
-use std::{collections::BTreeSet, io, path::Path, sync::Arc};
+use std::{collections::BTreeSet, io, path::Path};
 
 use super::{
     disk::{Disk, Entry, Positions},
@@ -47,10 +47,9 @@ impl State {
         match entry {
             Entry::Format { .. } => {}
             Entry::NextTransaction { number } => self.transactions.used(TransactionNumber(number)),
-            Entry::TopicCreated { name, partitions, config } => {
-                let topic = Topic::new(&NewTopic { name, partitions, replication_factor: None, config });
-                let topic = topic.map_err(io::Error::other)?;
-                self.topics.insert(Arc::clone(&topic.name), topic);
+            Entry::TopicCreated { name, id, partitions, config } => {
+                let topic = Topic::new(&NewTopic { name, partitions, replication_factor: None, config }, id);
+                self.topic_was_created(topic.map_err(io::Error::other)?);
             }
             Entry::TopicDeleted { name } => self.forget_topic(&name),
             Entry::Generation { group, generation } => self.groups.entry(group).or_default().generation = generation,
@@ -86,10 +85,11 @@ impl State {
     }
 
     /// What a journal with the same meaning as this one says.
-    fn snapshot(&self) -> Vec<Entry> {
+    pub(super) fn snapshot(&self) -> Vec<Entry> {
         let mut entries = vec![Entry::NextTransaction { number: self.transactions.last_number().0 }];
         entries.extend(self.topics.values().map(|topic| Entry::TopicCreated {
             name: topic.name.to_string(),
+            id: topic.id,
             partitions: i32::try_from(topic.partitions.len()).expect("the number was an i32 at creation"),
             config: topic.config.clone(),
         }));

@@ -16,7 +16,7 @@ use super::{
     topic::Topic,
     transactions::Transactions,
 };
-use crate::log::{Batch, Epoch, LogError, MembershipOptions, NewTopic, RecordRef, TopicPartition};
+use crate::log::{Batch, Epoch, LogError, MembershipOptions, NewTopic, RecordRef, TopicId, TopicPartition};
 
 /// The state of the log.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) topics: BTreeMap<Arc<str>, Topic>,
     pub(super) groups: BTreeMap<String, GroupState>,
     pub(super) transactions: Transactions,
+    /// How many topics were ever created, as far as that is known.
+    topics_created: u64,
     pub(super) disk: Option<Disk>,
     /// Memory of all partitions.
     pub(super) bytes: usize,
@@ -46,6 +48,7 @@ impl State {
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             transactions: Transactions::default(),
+            topics_created: 0,
             disk: None,
             bytes: 0,
             bytes_max,
@@ -136,13 +139,15 @@ impl State {
     // === Topics ===
 
     /// Creates a topic, unless it exists.
-    pub(super) fn create_topic(&mut self, new: &NewTopic) -> Result<(), LogError> {
+    pub(super) fn create_topic(&mut self, new: &NewTopic, now_ms: i64) -> Result<(), LogError> {
         if self.topics.contains_key(new.name.as_str()) {
             return Ok(());
         }
-        let topic = Topic::new(new)?;
+        let id = Some(self.new_topic_id(now_ms));
+        let topic = Topic::new(new, id)?;
         self.journal(|_| Entry::TopicCreated {
             name: new.name.clone(),
+            id,
             partitions: new.partitions,
             config: new.config.clone(),
         })?;
@@ -150,6 +155,19 @@ impl State {
         let created = self.disk.as_mut().map_or(Ok(()), |disk| disk.create_topic(topic));
         self.wake();
         created
+    }
+
+    /// An id that no topic had before: the time tells it from those of other lives of this log, and of other logs, the number from the others
+    /// of this life.
+    fn new_topic_id(&mut self, now_ms: i64) -> TopicId {
+        self.topics_created += 1;
+        TopicId::new(now_ms.cast_unsigned(), self.topics_created)
+    }
+
+    /// Notes that a topic was created.
+    pub(super) fn topic_was_created(&mut self, topic: Topic) {
+        self.topics_created += 1;
+        self.topics.insert(Arc::clone(&topic.name), topic);
     }
 
     /// Deletes a topic with all that hangs on it, if it exists.

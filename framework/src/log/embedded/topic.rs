@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::partition::Partition;
-use crate::log::{LogError, NewTopic, TopicPartition};
+use crate::log::{LogError, NewTopic, TopicId, TopicPartition};
 
 /// A topic with its partitions.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
+    /// `None` for one of a directory that was written before there were ids.
+    pub(super) id: Option<TopicId>,
     /// What was set when the topic was created.
     pub(super) config: BTreeMap<String, String>,
     pub(super) settings: Settings,
@@ -76,7 +78,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 impl Topic {
     /// An empty topic, or why it cannot be.
-    pub(super) fn new(new: &NewTopic) -> Result<Self, LogError> {
+    pub(super) fn new(new: &NewTopic, id: Option<TopicId>) -> Result<Self, LogError> {
         let refuse = |reason: String| LogError::Refused { what: format!("creating topic `{}`", new.name), reason };
         check_name(&new.name).map_err(refuse)?;
         if !(1..=PARTITIONS_MAX).contains(&new.partitions) {
@@ -85,6 +87,7 @@ impl Topic {
         let settings = Settings::parse(&new.config).map_err(refuse)?;
         Ok(Self {
             name: new.name.as_str().into(),
+            id,
             config: new.config.clone(),
             settings,
             partitions: (0..new.partitions).map(|_| Partition::new()).collect(),

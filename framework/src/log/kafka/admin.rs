@@ -53,7 +53,7 @@ pub(super) struct KafkaAdmin {
 impl Link {
     /// Opens the client.
     pub(super) fn open(settings: Arc<Settings>) -> Result<Self, LogError> {
-        let context = Context::new(&settings.options.bootstrap);
+        let context = Context::new(&settings);
         let client = raw::client(&settings.admin(), context)
             .map_err(|error| log_error("connecting", &error, settings.options.request_timeout))?;
         let link = Self { client, admin: Mutex::default(), settings, lifeline: Mutex::default() };
@@ -80,7 +80,7 @@ impl Link {
     }
 
     fn new_admin(&self) -> KafkaResult<AdminClient<Context>> {
-        self.settings.admin().create_with_context(Context::new(&self.settings.options.bootstrap))
+        self.settings.admin().create_with_context(Context::new(&self.settings))
     }
 
     /// The client for changes, if nobody uses it.
@@ -193,14 +193,24 @@ impl KafkaAdmin {
 
 impl Admin for KafkaAdmin {
     fn topics(&mut self, names: &[&str]) -> Result<Vec<TopicInfo>, LogError> {
-        let timeout = self.link.timeout();
-        let mut topics = Vec::with_capacity(names.len());
-        // One by one: librdkafka asks for one or for all, and a cluster may have very many.
-        for name in names {
-            let found = topic::find(&self.link.client, name, timeout).map_err(|error| self.link.explain(error))?;
-            topics.extend(found.map(|found| TopicInfo { name: (*name).into(), partitions: found.partitions }));
+        if names.is_empty() {
+            return Ok(Vec::new());
         }
+        let timeout = self.link.timeout();
+        let found = raw::describe_topics(&self.link.client, names, timeout);
         raw::serve_events(&self.link.client);
+        let found = found.map_err(|code| self.link.explain(code_error("looking up topics", code, timeout)))?;
+        let mut topics = Vec::with_capacity(found.len());
+        for (name, found) in found {
+            match found {
+                Ok(raw::Described { partitions, id }) => topics.push(TopicInfo { name, partitions, id }),
+                Err(code) if is_unknown_topic(code) => {}
+                Err(code) => {
+                    let error = topic_error(&format!("looking up topic `{name}`"), &name, code, timeout);
+                    return Err(self.link.explain(error));
+                }
+            }
+        }
         Ok(topics)
     }
 

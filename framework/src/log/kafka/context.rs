@@ -1,7 +1,7 @@
 //! What librdkafka tells beside results: its logs, and the trouble it has with brokers.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -12,11 +12,14 @@ use rdkafka::{
     producer::{DeliveryResult, ProducerContext},
 };
 
+use super::{lines::Lines, options::Settings};
+
 /// The context of every client.
 #[derive(Debug)]
 pub(super) struct Context {
     /// The bootstrap servers, for messages.
     bootstrap: String,
+    lines: Arc<Lines>,
     /// Trouble with brokers. Written by whoever serves the client's events, taken by the client's owner.
     troubles: Mutex<Troubles>,
     /// Bytes in the client's queues of fetched records. Written by whoever serves the client's events.
@@ -41,8 +44,13 @@ pub(super) struct Trouble {
 // === impl Context ===
 
 impl Context {
-    pub(super) fn new(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.into(), troubles: Mutex::default(), fetched_bytes: AtomicUsize::new(0) }
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            bootstrap: settings.options.bootstrap.clone(),
+            lines: Arc::clone(&settings.lines),
+            troubles: Mutex::default(),
+            fetched_bytes: AtomicUsize::new(0),
+        }
     }
 
     /// The bootstrap servers.
@@ -87,7 +95,13 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        let is_of_trouble =
+            matches!(level, RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice);
+        if !is_of_trouble || facility == UNUSED_PROPERTY {
+            log(level, facility, message);
+        } else if let Some(message) = self.lines.sift(facility, message) {
+            log(level, facility, &message);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -103,11 +117,13 @@ impl ProducerContext for Context {
     fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
 }
 
+/// Tells of a property of consumers that is given to a producer, or the other way round: users give one set for all clients.
+const UNUSED_PROPERTY: &str = "CONFWARN";
+
 /// A line of librdkafka's log. It calls a broken connection an error; but it goes on trying, so it is a warning here.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     const TARGET: &str = "millpond::log::kafka";
-    // A property of consumers that is given to a producer, or the other way round: users give one set for all clients.
-    if facility == "CONFWARN" {
+    if facility == UNUSED_PROPERTY {
         return tracing::debug!(target: TARGET, facility, "{message}");
     }
     match level {
@@ -123,10 +139,11 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::kafka::KafkaOptions;
 
     #[test]
     fn the_fetch_queues_of_all_partitions_are_summed() {
-        let context = Context::new("kafka:9092");
+        let context = Context::new(&Settings::new(KafkaOptions::default()).expect("the defaults are legal"));
         let topic =
             |bytes: u64| serde_json::json!({"partitions": {"0": {"fetchq_size": bytes}, "-1": {"fetchq_size": 1}}});
         let statistics = serde_json::json!({"type": "consumer", "topics": {"a": topic(20), "b": topic(300)}});

@@ -90,7 +90,7 @@ impl KafkaMembership {
         let what = format!("joining group `{}`", options.group_id);
         let failed = |error: KafkaError| log_error(&what, &error, settings.options.request_timeout);
         let context = MembershipContext {
-            base: Context::new(&settings.options.bootstrap),
+            base: Context::new(&settings),
             coordination_topic: options.coordination_topic.clone(),
             generations: Mutex::default(),
         };

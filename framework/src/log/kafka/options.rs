@@ -1,9 +1,10 @@
 //! What the clients are configured with: the user's options, defaults that were measured, and what cannot be changed.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+use super::lines::Lines;
 use crate::{
     log::{Isolation, LogError, MembershipOptions},
     time::SystemClock,
@@ -35,6 +36,8 @@ pub struct KafkaOptions {
 pub(super) struct Settings {
     pub(super) options: KafkaOptions,
     pub(super) clock: SystemClock,
+    /// What all clients say.
+    pub(super) lines: Arc<Lines>,
 }
 
 /// Settings of all clients that differ from librdkafka's; users may change them.
@@ -153,7 +156,8 @@ impl Settings {
         if let Some(name) = options.properties.keys().find(|name| FIXED.contains(&name.as_str())) {
             return refused(name, "the framework sets it itself".into());
         }
-        let settings = Self { options, clock: SystemClock::new() };
+        let clock = SystemClock::new();
+        let settings = Self { options, clock, lines: Arc::new(Lines::new(Arc::new(clock))) };
         // One by one, so that the message names the culprit: librdkafka's does not always.
         for (name, value) in &settings.options.properties {
             let checked = ClientConfig::new().set(name, value).create_native_config();

@@ -59,7 +59,7 @@ impl Positions {
         if let Some(client) = &*kept {
             return Ok(Arc::clone(client));
         }
-        let context = Context::new(&self.settings.options.bootstrap);
+        let context = Context::new(&self.settings);
         let client = Arc::new(self.settings.positions(&self.group_id).create_with_context(context)?);
         Ok(Arc::clone(kept.insert(client)))
     }

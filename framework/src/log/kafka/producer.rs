@@ -80,7 +80,7 @@ impl Sender {
         delivery_timeout: Duration,
         transactional: bool,
     ) -> Result<Self, LogError> {
-        let raw = RawProducer::new(config, Context::new(&settings.options.bootstrap))
+        let raw = RawProducer::new(config, Context::new(settings))
             .map_err(|error| log_error("opening a producer", &error, settings.options.request_timeout))?;
         let (clock, partitions) = (settings.clock, Partitions::default());
         Ok(Self {

@@ -4,6 +4,7 @@
 //! * Producing by topic handle, and delivery reports without an allocation per record.
 //! * The generation and member id of a group member; offsets sent to a transaction under a given epoch.
 //! * A commit of offsets that does not wait forever.
+//! * Many topics looked up by one request, with their ids.
 //!
 //! Two facts carry most of the safety comments below: librdkafka's handles may be used from any thread, and what it gives
 //! out (a queue, a topic, a message) must be given back once, before its client is destroyed. So every handle here owns what
@@ -11,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     ffi::{CStr, CString, c_char, c_int, c_void},
     fmt,
     ptr::{self, NonNull},
@@ -28,7 +30,7 @@ use rdkafka::{
 use rdkafka_sys as sys;
 
 use super::context::{Context, log};
-use crate::log::{Append, Epoch};
+use crate::log::{Append, Epoch, TopicId};
 
 /// Messages taken over in one call at most; who asks for more gets them by the next.
 const MAX_BATCH: usize = 16_384;
@@ -60,6 +62,14 @@ pub(super) struct Delivery {
     pub(super) offset: Option<i64>,
     /// Why it was not appended.
     pub(super) error: Option<Code>,
+}
+
+/// A topic as the controller describes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Described {
+    pub(super) partitions: i32,
+    /// None of brokers that know no ids.
+    pub(super) id: Option<TopicId>,
 }
 
 /// An error with librdkafka's advice.
@@ -217,10 +227,20 @@ unsafe extern "C" fn on_error(_: *mut sys::rd_kafka_t, code: c_int, reason: *con
     unsafe { (*opaque.cast::<Context>()).trouble(code, &text(reason)) };
 }
 
-unsafe extern "C" fn on_log(_: *const sys::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
+unsafe extern "C" fn on_log(
+    client: *const sys::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
     // SAFETY: both are C strings or null.
     let (facility, line) = unsafe { (text(facility), text(line)) };
-    log(log_level(level), &facility, &line);
+    // SAFETY: a client that logs is alive, and keeps the context that its opaque pointer is; lines about a configuration have no client.
+    let context = unsafe { client.as_ref().and_then(|client| sys::rd_kafka_opaque(client).cast::<Context>().as_ref()) };
+    match context {
+        Some(context) => context.log(log_level(level), &facility, &line),
+        None => log(log_level(level), &facility, &line),
+    }
 }
 
 // === impl Consumed ===
@@ -556,6 +576,68 @@ fn deliveries(event: &Event, each: &mut impl FnMut(Delivery)) {
             offset: (message.offset >= 0).then_some(message.offset),
             error: (error != Code::NoError).then_some(error),
         });
+    }
+}
+
+// === Topics ===
+
+/// What the controller knows of topics, or why it does not, by their names.
+pub(super) fn describe_topics<C: ClientContext>(
+    client: &Client<C>,
+    names: &[&str],
+    timeout: Duration,
+) -> Result<BTreeMap<String, Result<Described, Code>>, Code> {
+    // Two of one name are refused.
+    let names: BTreeSet<&str> = names.iter().copied().collect();
+    let names: Result<Vec<_>, _> = names.into_iter().map(CString::new).collect();
+    let names = names.map_err(|_| Code::InvalidTopic)?;
+    let mut names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let queue = Queue::temporary(client);
+    // SAFETY: all pointers are alive. The names and the options are copied, and given back here; the reply holds the queue by itself.
+    unsafe {
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = sys::rd_kafka_AdminOptions_new(client.native_ptr(), operation);
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, to_ms(timeout), ptr::null_mut(), 0);
+        sys::rd_kafka_DescribeTopics(client.native_ptr(), topics, options, queue.0.as_ptr());
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+    }
+    // It answers within the timeout, if only that there is no answer.
+    let reply = queue.poll(timeout * 2).ok_or(Code::OperationTimedOut)?;
+    success(reply.error())?;
+    let mut count = 0;
+    // SAFETY: the event is alive and owns what it returns; null when it is no answer to this question.
+    let topics = unsafe {
+        let result = sys::rd_kafka_event_DescribeTopics_result(reply.0.as_ptr());
+        if result.is_null() {
+            return Err(Code::Fail);
+        }
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if topics.is_null() { &[] } else { slice::from_raw_parts(topics, count) }
+    };
+    // SAFETY: the topics are alive with the event; one that the broker says nothing of is null.
+    Ok(topics.iter().filter(|topic| !topic.is_null()).map(|topic| unsafe { described(*topic) }).collect())
+}
+
+/// # Safety
+/// `topic` is alive.
+unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> (String, Result<Described, Code>) {
+    // SAFETY: by the caller's promise; the topic owns what it returns. Without an error it has an id, which is all zeros of old brokers.
+    unsafe {
+        let name = text(sys::rd_kafka_TopicDescription_name(topic));
+        let error = sys::rd_kafka_TopicDescription_error(topic);
+        if !error.is_null() {
+            return (name, Err(sys::rd_kafka_error_code(error).into()));
+        }
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+        let most_significant = sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned();
+        let least_significant = sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned();
+        let is_known = (most_significant, least_significant) != (0, 0);
+        let id = is_known.then(|| TopicId::new(most_significant, least_significant));
+        (name, Ok(Described { partitions: i32::try_from(partitions).unwrap_or(i32::MAX), id }))
     }
 }
 

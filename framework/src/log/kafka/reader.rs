@@ -324,7 +324,7 @@ impl Reader for KafkaReader {
 }
 
 fn client(settings: &Settings, isolation: Isolation) -> Result<RawConsumer, LogError> {
-    let context = Context::new(&settings.options.bootstrap);
+    let context = Context::new(settings);
     RawConsumer::new(&settings.reader(isolation), context)
         .map_err(|error| log_error("opening a reader", &error, settings.options.request_timeout))
 }

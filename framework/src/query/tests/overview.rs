@@ -85,7 +85,7 @@ async fn the_topology_is_json_unless_text_is_preferred() {
 async fn restores_tell_how_far_they_are_and_how_long_they_take_still() {
     let fake = Fake::new("a");
     assert_eq!(fake.get("/restores").await.json(), json!({ "restores": [] }));
-    fake.facts().restores = vec![RestoreStatus {
+    let restoring = RestoreStatus {
         task: TaskId::new(0, 1),
         records: 3,
         bytes: 300,
@@ -93,10 +93,16 @@ async fn restores_tell_how_far_they_are_and_how_long_they_take_still() {
         records_per_s: 1.5,
         elapsed: Duration::from_secs(2),
         left: Some(Duration::from_secs(4)),
-    }];
-    let restore = json!({
+        held_back: None,
+    };
+    let held_back = RestoreStatus { left: None, held_back: Some("it waits".into()), ..restoring.clone() };
+    fake.facts().restores = vec![restoring, held_back];
+    let mut restore = json!({
         "task": "0_1", "records": 3, "bytes": 300, "remaining": 6, "records_per_s": 2.0, "elapsed_ms": 2000,
         "left_ms": 4000,
     });
-    assert_eq!(fake.get("/restores").await.json(), json!({ "restores": [restore] }));
+    let restoring = restore.clone();
+    restore["left_ms"] = json!(null);
+    restore["held_back"] = json!("it waits");
+    assert_eq!(fake.get("/restores").await.json(), json!({ "restores": [restoring, restore] }));
 }

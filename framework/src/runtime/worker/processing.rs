@@ -131,18 +131,29 @@ impl Worker {
     }
 
     fn observe_memory(&mut self) {
-        let outputs = self.production.borrow().waiting_bytes();
-        let (rows, queues) =
-            self.running().map(Task::memory_bytes).fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1));
-        let fetched = self.reader.fetched_bytes() + self.restorer.fetched_bytes();
-        let memory = [rows, queues, outputs, fetched].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-        for ((part, now), before) in
-            ["rows", "input_queues", "outputs", "fetched"].into_iter().zip(memory).zip(self.memory)
-        {
-            // The gauge is the sum over all workers.
-            self.shared.metrics.memory.with_label_values(&[part]).add(now - before);
+        let (mut rows, mut in_memory, mut queued) = (0, 0, 0);
+        for slot in self.tasks.values() {
+            match slot {
+                Slot::Restoring(restoring) => {
+                    rows += restoring.stores.held_bytes();
+                    in_memory += restoring.stores.in_memory_bytes();
+                }
+                Slot::Running(task) => {
+                    rows += task.rows_bytes();
+                    in_memory += task.in_memory_bytes();
+                    queued += task.queued_bytes();
+                }
+            }
         }
-        self.memory = memory;
+        let outputs = self.production.borrow().waiting_bytes();
+        let fetched = self.reader.fetched_bytes() + self.restorer.fetched_bytes();
+        self.memory.show([
+            ("rows", rows),
+            ("in_memory", in_memory),
+            ("input_queues", queued),
+            ("outputs", outputs),
+            ("fetched", fetched),
+        ]);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     processor::{Context, ProcessError, Tolerance, with_causes},
     runtime::{
         Report, RestoreReading,
-        restore::{Begun, Restore},
+        restore::{Begun, ChangelogIds, Restore},
         task::{Input, Task},
     },
     state::{CommitPoint, Owner, StateError, StoreId, TaskId, TaskStores},
@@ -42,10 +42,13 @@ impl Worker {
 
     pub(super) fn begin_restore(&mut self, id: TaskId, mut stores: TaskStores) -> Result<(), ProcessError> {
         let sub_topology = self.shared.sub_topology(id);
+        let specs = &sub_topology.stores;
+        let has_changelog = specs.iter().any(|spec| spec.changelog.is_some());
+        let ids = if has_changelog { self.changelog_ids()? } else { Arc::default() };
         let now = (self.shared.clock.monotonic(), self.shared.clock.now_ms());
         let Self { restorer, watermarks, .. } = self;
         let mut begin = |stores: &mut TaskStores| {
-            Restore::begin(stores, &sub_topology.stores, id.partition, &mut **restorer, &mut **watermarks, now)
+            Restore::begin(stores, specs, id.partition, &ids, &mut **restorer, &mut **watermarks, now)
         };
         let (stores, restore) = match begin(&mut stores)? {
             Begun::Restore(restore) => (stores, restore),
@@ -81,6 +84,18 @@ impl Worker {
         }
         self.tasks.insert(id, Slot::Restoring(Box::new(Restoring { stores, restore })));
         Ok(())
+    }
+
+    /// Which topics all changelogs of the topology are now; asked once in a turn.
+    fn changelog_ids(&mut self) -> Result<Arc<ChangelogIds>, LogError> {
+        if let Some(ids) = &self.changelog_ids {
+            return Ok(Arc::clone(ids));
+        }
+        let stores = self.shared.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
+        let names: Vec<&str> = stores.filter_map(|store| store.changelog.as_deref()).collect();
+        let found = self.shared.log.admin()?.topics(&names)?;
+        let ids = found.into_iter().filter_map(|topic| Some((topic.name.into(), topic.id?))).collect();
+        Ok(Arc::clone(self.changelog_ids.insert(Arc::new(ids))))
     }
 
     /// Moves the damaged state of a task aside, and begins to rebuild it.

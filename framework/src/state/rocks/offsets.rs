@@ -1,41 +1,51 @@
 //! How offsets lie in the database: one record, so that a read of it is of one commit.
 //!
 //! ```text
-//! record     version (1 byte, 2), time, count, changelog.., count, position..
-//! changelog  text (column family of the store), offset
+//! record     version (1 byte, 3), time, count, changelog.., count, position..
+//! changelog  text (column family of the store), offset, id of the topic
 //! position   text (topic), partition, offset
 //! text       count of bytes, UTF-8
+//! id         count of bytes (0: not known, or 16), bytes
 //! ```
 //! Counts, partitions, offsets and the time (ms since the epoch, 0: none) are LEB128.
 
 use std::collections::BTreeMap;
 
-use crate::log::TopicPartition;
+use crate::log::{TopicId, TopicPartition};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Offsets as they are stored: stores by their column family, since a store's index changes with the topology.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct StoredOffsets {
     /// See [`CommitPoint::current_ms`](crate::state::CommitPoint::current_ms).
     pub(super) current_ms: Option<i64>,
-    pub(super) changelogs: BTreeMap<String, i64>,
+    pub(super) changelogs: BTreeMap<String, StoredChangelog>,
     pub(super) positions: BTreeMap<TopicPartition, i64>,
+}
+
+/// Where a store stands in its changelog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StoredChangelog {
+    pub(super) offset: i64,
+    /// Which topic the offset is of; `None` where the log knows no ids.
+    pub(super) topic_id: Option<TopicId>,
 }
 
 /// Writes the record.
 pub(super) fn encode<'a>(
     current_ms: Option<i64>,
-    changelogs: impl ExactSizeIterator<Item = (&'a str, i64)>,
+    changelogs: impl ExactSizeIterator<Item = (&'a str, StoredChangelog)>,
     positions: &BTreeMap<TopicPartition, i64>,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 * (changelogs.len() + positions.len()) + 3);
     out.push(VERSION);
     put_number(&mut out, current_ms.unwrap_or(0).cast_unsigned());
     put_count(&mut out, changelogs.len());
-    for (family, offset) in changelogs {
+    for (family, StoredChangelog { offset, topic_id }) in changelogs {
         put_text(&mut out, family);
         put_number(&mut out, offset.cast_unsigned());
+        put_bytes(&mut out, topic_id.as_ref().map_or(&[], |id| id.as_bytes().as_slice()));
     }
     put_count(&mut out, positions.len());
     for (partition, offset) in positions {
@@ -60,7 +70,12 @@ fn decode_fields(mut rest: &[u8]) -> Option<StoredOffsets> {
     let mut offsets = StoredOffsets { current_ms, ..StoredOffsets::default() };
     for _ in 0..take_number(&mut rest)? {
         let family = take_text(&mut rest)?.to_owned();
-        offsets.changelogs.insert(family, take_number(&mut rest)?.cast_signed());
+        let offset = take_number(&mut rest)?.cast_signed();
+        let topic_id = match take_bytes(&mut rest)? {
+            [] => None,
+            id => Some(TopicId::from_bytes(id.try_into().ok()?)),
+        };
+        offsets.changelogs.insert(family, StoredChangelog { offset, topic_id });
     }
     for _ in 0..take_number(&mut rest)? {
         let topic = take_text(&mut rest)?;
@@ -72,8 +87,12 @@ fn decode_fields(mut rest: &[u8]) -> Option<StoredOffsets> {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_count(out, text.len());
-    out.extend_from_slice(text.as_bytes());
+    put_bytes(out, text.as_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_count(out, bytes.len());
+    out.extend_from_slice(bytes);
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
@@ -89,10 +108,14 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_bytes(rest)?).ok()
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = usize::try_from(take_number(rest)?).ok()?;
-    let (text, tail) = rest.split_at_checked(len)?;
+    let (bytes, tail) = rest.split_at_checked(len)?;
     *rest = tail;
-    std::str::from_utf8(text).ok()
+    Some(bytes)
 }
 
 fn take_number(rest: &mut &[u8]) -> Option<u64> {
@@ -122,7 +145,7 @@ mod tests {
     fn encode_stored(offsets: &StoredOffsets) -> Vec<u8> {
         encode(
             offsets.current_ms,
-            offsets.changelogs.iter().map(|(family, offset)| (family.as_str(), *offset)),
+            offsets.changelogs.iter().map(|(family, changelog)| (family.as_str(), *changelog)),
             &offsets.positions,
         )
     }
@@ -131,26 +154,39 @@ mod tests {
     fn the_record_is_what_its_description_says() {
         let offsets = StoredOffsets {
             current_ms: Some(300),
-            changelogs: BTreeMap::from([("kv:a".to_owned(), 300)]),
+            changelogs: BTreeMap::from([
+                ("kv:a".to_owned(), StoredChangelog { offset: 300, topic_id: None }),
+                (
+                    "kv:b".to_owned(),
+                    StoredChangelog { offset: 1, topic_id: Some(TopicId::from_bytes(*b"0123456789abcdef")) },
+                ),
+            ]),
             positions: BTreeMap::from([(TopicPartition::new("in", 2), 5)]),
         };
-        assert_eq!(encode_stored(&offsets), b"\x02\xac\x02\x01\x04kv:a\xac\x02\x01\x02in\x02\x05");
+        let changelogs = b"\x02\x04kv:a\xac\x02\x00\x04kv:b\x01\x100123456789abcdef";
+        assert_eq!(encode_stored(&offsets), [b"\x03\xac\x02", changelogs.as_slice(), b"\x01\x02in\x02\x05"].concat());
     }
 
     #[test]
     fn a_record_of_another_version_is_refused_by_its_number() {
-        assert!(decode(&[3, 0, 0, 0]).expect_err("a later version").contains("version is 3"));
+        for other in [2, 4] {
+            let error = decode(&[other, 0, 0, 0]).expect_err("another version");
+            assert!(error.contains(&format!("version is {other}")), "{error}");
+        }
         assert!(decode(&[]).is_err());
-        assert!(decode(&[2, 0, 0, 0, 0]).is_err(), "bytes behind the end");
+        assert!(decode(&[3, 0, 0, 0, 0]).is_err(), "bytes behind the end");
+        assert!(decode(&[3, 0, 1, 1, b'a', 5, 3, 1, 2, 3, 0]).is_err(), "half an id");
     }
 
     proptest! {
         #[test]
         fn is_read_as_written_and_never_when_cut(
             current_ms in prop::option::of(1..i64::MAX),
-            changelogs in prop::collection::btree_map(".{0,12}", any::<i64>(), 0..4),
+            changelogs in prop::collection::btree_map(".{0,12}", (any::<i64>(), any::<Option<[u8; 16]>>()), 0..4),
             positions in prop::collection::btree_map((".{0,12}", any::<i32>()), any::<i64>(), 0..4),
         ) {
+            let stored = |(offset, id): (_, Option<_>)| StoredChangelog { offset, topic_id: id.map(TopicId::from_bytes) };
+            let changelogs = changelogs.into_iter().map(|(family, it)| (family, stored(it))).collect();
             let positions = positions.into_iter().map(|((t, p), o)| (TopicPartition::new(t, p), o)).collect();
             let offsets = StoredOffsets { current_ms, changelogs, positions };
             let record = encode_stored(&offsets);

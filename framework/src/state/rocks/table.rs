@@ -16,39 +16,41 @@ const FILE: &str = "restored.sst";
 // === impl Rocks ===
 
 impl Rocks {
-    /// Makes a table of rows, and makes it part of a store. It is on disk then, and stays there whatever crashes.
-    pub(in crate::state) fn add_table(&self, store: StoreId, run: &Run) -> Result<(), StateError> {
-        self.remove_unfinished_table()?;
-        let added = self.write_table(store, run);
-        if added.is_err()
-            && let Err(error) = self.remove_unfinished_table()
-        {
-            tracing::warn!(owner = %self.owner, %error, "what is left of a table takes space until the state is opened again");
-        }
-        added
-    }
-
-    fn write_table(&self, store: StoreId, run: &Run) -> Result<(), StateError> {
-        let path = self.unfinished_table();
+    /// Makes a table of rows, which is no part of a store yet. There must be no unfinished one.
+    pub(in crate::state) fn write_table(&self, run: &Run) -> Result<(), StateError> {
         let options = options::table_of_run(&self.budget);
         let mut table = SstFileWriter::create(&options);
-        let written = table.open(&path).and_then(|()| {
+        let written = table.open(self.unfinished_table()).and_then(|()| {
             run.each_sorted(|key, row| match row {
                 Some(row) => table.put(key, row),
                 None => table.delete(key),
             })?;
             table.finish()
         });
-        written.map_err(self.failed("write a table"))?;
+        drop(table);
+        self.or_remove_table("write", written)
+    }
+
+    /// Makes the table that was written last part of a store. It is on disk then, and stays there whatever crashes.
+    pub(in crate::state) fn add_table(&self, store: StoreId) -> Result<(), StateError> {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
-        let added = self.db.ingest_external_file_cf_opts(self.family(store), &options, vec![path]);
-        added.map_err(self.failed("add a table"))
+        let paths = vec![self.unfinished_table()];
+        self.or_remove_table("add", self.db.ingest_external_file_cf_opts(self.family(store), &options, paths))
+    }
+
+    /// Removes the table that something could not be done with, and says so.
+    fn or_remove_table(&self, what: &'static str, done: Result<(), rocksdb::Error>) -> Result<(), StateError> {
+        let Err(error) = done else { return Ok(()) };
+        if let Err(error) = self.remove_unfinished_table() {
+            tracing::warn!(owner = %self.owner, %error, "what is left of a table takes space until the state is opened again");
+        }
+        Err(StateError::Table { owner: self.owner, path: self.unfinished_table(), what, reason: error.into_string() })
     }
 
     /// Removes a table that was not finished. It must not be written over: after a crash it may be a part of the database already, under another
     /// name.
-    pub(super) fn remove_unfinished_table(&self) -> Result<(), StateError> {
+    pub(in crate::state) fn remove_unfinished_table(&self) -> Result<(), StateError> {
         let path = self.unfinished_table();
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

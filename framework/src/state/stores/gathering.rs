@@ -14,7 +14,7 @@ use std::{
 use super::{TaskStores, put_bytes};
 use crate::{
     log::Batch,
-    state::{CommitPoint, Owner, Row, StateError, StoreId, StoreKind, run::Run},
+    state::{CommitPoint, Owner, Row, StateError, StoreId, StoreKind, TableStep, run::Run},
 };
 
 /// Rows that wait to be written.
@@ -39,6 +39,8 @@ struct Gathered {
 const LEAST_ROWS: usize = 4096;
 /// The tables that a crash may cost at most.
 const TABLES_PER_FLUSH: usize = 8;
+/// Memory is kept to be used again while all together is at most so many times what may wait: runs that take it may fill little of it.
+const SPARE_PART: usize = 2;
 
 // === impl TaskStores ===
 
@@ -118,7 +120,10 @@ impl TaskStores {
         }
         self.committed = next;
         run.clear();
-        self.gathering.spare = run;
+        self.gathering.spare = Run::default();
+        if self.gathering.bytes() + run.held_bytes() <= self.memory.run_share() * SPARE_PART {
+            self.gathering.spare = run;
+        }
         Ok(())
     }
 
@@ -128,7 +133,9 @@ impl TaskStores {
             self.flush_tables()?;
             self.gathering.begun.insert(store);
         }
-        self.backend.add_table(store, run)?;
+        self.backend.remove_unfinished_table()?;
+        self.at(TableStep::Write, |stores| stores.backend.write_table(run))?;
+        self.at(TableStep::Add, |stores| stores.backend.add_table(store))?;
         self.backend.commit(self.backend.rows(0), next)?;
         self.gathering.unflushed += 1;
         if self.gathering.unflushed >= TABLES_PER_FLUSH { self.flush_tables() } else { Ok(()) }
@@ -136,15 +143,26 @@ impl TaskStores {
 
     /// Brings the offsets behind tables to disk.
     fn flush_tables(&mut self) -> Result<(), StateError> {
-        self.backend.flush()?;
+        self.at(TableStep::Flush, |stores| stores.backend.flush())?;
         self.gathering.unflushed = 0;
         Ok(())
+    }
+
+    fn at(&self, step: TableStep, make: impl FnOnce(&Self) -> Result<(), StateError>) -> Result<(), StateError> {
+        // Stores on disk occupy its place; others have no tables.
+        self.occupied.as_ref().map_or(Ok(()), |occupied| occupied.at(step, || make(self)))
     }
 }
 
 // === impl Gathering ===
 
 impl Gathering {
+    /// Memory that it holds, the spare one included, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let runs = self.stores.values().map(|gathered| &gathered.run).chain([&self.spare]);
+        runs.map(Run::held_bytes).sum()
+    }
+
     /// The store of which most waits, if all together is more than so many bytes.
     fn largest_beyond(&self, bytes: usize) -> Option<StoreId> {
         let sizes = || self.stores.iter().map(|(store, gathered)| (gathered.run.bytes(), *store));

@@ -6,22 +6,22 @@ use super::*;
 use crate::state::run::Run;
 
 /// More records than a table is worth.
-const MANY: i64 = 5000;
+pub(super) const MANY: i64 = 5000;
 
-type Rows = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
+pub(super) type Rows = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
 /// A record of a changelog: its offset is also its timestamp.
-type Logged = (Vec<u8>, Option<Vec<u8>>);
+pub(super) type Logged = (Vec<u8>, Option<Vec<u8>>);
 
 /// The changelogs of two stores.
-struct Changelogs([Vec<Logged>; 2]);
+pub(super) struct Changelogs(pub(super) [Vec<Logged>; 2]);
 
 /// Numbers that look random and are the same in every run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 // === impl Random ===
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit
     }
@@ -43,15 +43,15 @@ impl Random {
 // === impl Changelogs ===
 
 impl Changelogs {
-    fn new(random: &mut Random) -> Self {
-        Self([30_000, 12_000].map(|records| (0..records).map(|_| random.record()).collect()))
+    pub(super) fn new(random: &mut Random, records: [usize; 2]) -> Self {
+        Self(records.map(|records| (0..records).map(|_| random.record()).collect()))
     }
 
-    fn end(&self, store: StoreId) -> i64 {
+    pub(super) fn end(&self, store: StoreId) -> i64 {
         i64::try_from(self.0[store.index()].len()).expect("few records")
     }
 
-    fn batch(&self, store: StoreId, from: i64, to: i64) -> Batch {
+    pub(super) fn batch(&self, store: StoreId, from: i64, to: i64) -> Batch {
         let mut batch = BatchBuilder::new(TopicPartition::new("changelog", TASK.partition));
         for offset in from..to {
             let (key, value) = &self.0[store.index()][usize::try_from(offset).expect("from 0")];
@@ -61,7 +61,7 @@ impl Changelogs {
     }
 
     /// The rows of a store at an offset.
-    fn rows(&self, store: StoreId, to: i64) -> Rows {
+    pub(super) fn rows(&self, store: StoreId, to: i64) -> Rows {
         let mut rows = Rows::new();
         for ((key, value), offset) in self.0[store.index()].iter().zip(0..to) {
             match value {
@@ -74,29 +74,29 @@ impl Changelogs {
 }
 
 /// What makes runs of a MiB.
-fn small(settings: StateSettings) -> StateSettings {
+pub(super) fn small(settings: StateSettings) -> StateSettings {
     StateSettings { memory: MemoryBudget::new(0), ..settings }
 }
 
-fn offset(stores: &TaskStores, store: StoreId) -> i64 {
+pub(super) fn offset(stores: &TaskStores, store: StoreId) -> i64 {
     stores.committed().changelog_offsets.get(&store).copied().unwrap_or(0)
 }
 
-fn committed(stores: &TaskStores, store: StoreId) -> Rows {
+pub(super) fn committed(stores: &TaskStores, store: StoreId) -> Rows {
     let page = stores.view().scan(store, .., usize::MAX, usize::MAX).expect("an open view");
     page.rows.into_iter().map(|row| (row.key, (row.value, row.timestamp_ms))).collect()
 }
 
-fn tables(stores: &TaskStores) -> usize {
+pub(super) fn tables(stores: &TaskStores) -> usize {
     stores.backend().rocks().expect("on disk").tables()
 }
 
-fn database(settings: &StateSettings) -> PathBuf {
+pub(super) fn database(settings: &StateSettings) -> PathBuf {
     settings.dir.as_ref().expect("on disk").task_dir(TASK).join("rocksdb")
 }
 
 /// The stores as a killed process would leave them.
-fn crashed(stores: TaskStores) -> (TaskStores, tempfile::TempDir) {
+pub(super) fn crashed(stores: TaskStores) -> (TaskStores, tempfile::TempDir) {
     let state_dir = tempfile::tempdir().expect("a temporary directory");
     let settings = small(on_disk(state_dir.path()));
     let copy = database(&settings);
@@ -107,7 +107,7 @@ fn crashed(stores: TaskStores) -> (TaskStores, tempfile::TempDir) {
 }
 
 /// `MANY` records, each of another key.
-fn many(value: Option<&[u8]>) -> Batch {
+pub(super) fn many(value: Option<&[u8]>) -> Batch {
     let mut batch = BatchBuilder::new(TopicPartition::new("changelog", TASK.partition));
     for number in 0..MANY {
         batch.push(number, number, Some(&number.to_be_bytes()), value, []);
@@ -116,7 +116,7 @@ fn many(value: Option<&[u8]>) -> Batch {
 }
 
 /// Stores that restored something before.
-fn begun(settings: &StateSettings) -> TaskStores {
+pub(super) fn begun(settings: &StateSettings) -> TaskStores {
     let mut stores = open(settings, &["a", "b"]).expect("new stores");
     stores
         .restore(A, &batch(TopicPartition::new("changelog", 3), &[(Some(b"first"), Some(b"1"), 1)]), 1)
@@ -128,7 +128,7 @@ fn begun(settings: &StateSettings) -> TaskStores {
 fn gathered_records_make_what_they_make_one_by_one_whatever_crashes() {
     for seed in 0..4 {
         let mut random = Random(seed);
-        let changelogs = Changelogs::new(&mut random);
+        let changelogs = Changelogs::new(&mut random, [30_000, 12_000]);
         let mut state_dir = tempfile::tempdir().expect("a temporary directory");
         let mut stores = open(&small(on_disk(state_dir.path())), &["a", "b"]).expect("new stores");
         let mut next = [0; 2];
@@ -203,7 +203,8 @@ fn rows_newer_than_their_offset_are_restored_again() {
     for number in 0..MANY {
         run.push(&number.to_be_bytes(), Some(b"\0\0\0\0\0\0\0\x09newer"));
     }
-    stores.backend().add_table(A, &run).expect("a writable store");
+    stores.backend().write_table(&run).expect("a writable store");
+    stores.backend().add_table(A).expect("a writable store");
     let (mut stores, _state_dir) = crashed(stores);
     assert_eq!(offset(&stores, A), 1);
     assert_eq!(committed(&stores, A).len() as i64, MANY + 1);
@@ -235,6 +236,33 @@ fn records_that_wait_are_not_seen_and_what_they_change_is_not_at_hand_any_more()
     let before = tables(&stores);
     stores.commit(&point(&[], 1)).expect("a writable store");
     assert_eq!((offset(&stores, A), read(&mut stores, A, &key), tables(&stores)), (12, None, before));
+}
+
+#[test]
+fn memory_of_records_that_wait_is_counted_and_kept_by_few_runs() {
+    let state_dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = small(on_disk(state_dir.path()));
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut stores = open(&settings, &names).expect("new stores");
+    let source = || TopicPartition::new("changelog", TASK.partition);
+    for store in (0..names.len()).map(StoreId::new) {
+        stores.restore(store, &batch(source(), &[(Some(b"first"), Some(b"1"), 1)]), 1).expect("written");
+    }
+    let (before, records) = (stores.held_bytes(), many(Some(&[7; 100])));
+    stores.gather(A, &records, 10).expect("waiting");
+    assert_eq!(offset(&stores, A), 1, "they wait");
+    assert!(stores.held_bytes() >= before + records.len() * 108, "{}", stores.held_bytes());
+
+    // Large runs of one store leave memory, which a few records of another take.
+    for store in (1..names.len()).map(StoreId::new) {
+        for _ in 0..3 {
+            stores.gather(A, &records, 10).expect("a writable store");
+        }
+        stores.gather(store, &batch(source(), &[(Some(b"second"), Some(b"2"), 2)]), 2).expect("waiting");
+    }
+    assert!(stores.held_bytes() < 4 * settings.memory.run_share(), "{}", stores.held_bytes());
+    stores.apply_gathered().expect("a writable store");
+    assert_eq!(stores.held_bytes(), before);
 }
 
 #[test]

@@ -295,7 +295,7 @@ fn what_has_expired_is_removed_from_disk() {
         // Merging is in the background: without this it is up to the scheduler how many tables there are.
         rocks.settle();
         most = most.max(rocks.rows_on_disk(STORE));
-        at_hand = at_hand.max(stores.bytes_at_hand());
+        at_hand = at_hand.max(stores.held_bytes());
     }
     assert!(at_hand < 2 * 4 * 2_000 * 160, "{at_hand} bytes: four windows at the most are of use");
     assert!(most >= 6_000, "{most} rows: three windows can be seen");

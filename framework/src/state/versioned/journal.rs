@@ -48,6 +48,11 @@ impl Journal {
         self.bytes.len() + self.writes.len() * size_of::<Write>()
     }
 
+    /// Memory that it holds, updates or not, in bytes.
+    pub(in crate::state) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.writes.capacity() * size_of::<Write>()
+    }
+
     pub(in crate::state) fn clear(&mut self) {
         self.writes.clear();
         self.bytes.clear();

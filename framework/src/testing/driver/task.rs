@@ -233,7 +233,8 @@ impl DriverTask {
         });
         let position = |piped: Piped| (TopicPartition::new(piped.record.topic, 0), piped.offset + 1);
         let positions = self.uncommitted.drain(..).map(position).collect();
-        stores.commit(&CommitPoint { changelog_offsets: self.changelogs.clone(), positions, current_ms: None })?;
+        let changelog_offsets = self.changelogs.clone();
+        stores.commit(&CommitPoint { changelog_offsets, positions, ..CommitPoint::default() })?;
         Ok(None)
     }
 }

@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::frame::{damage, put_frame, read_frames};
+use crate::log::TopicId;
 
 /// One entry, as JSON in a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub(in crate::log::embedded) enum Entry {
     },
     TopicCreated {
         name: String,
+        /// None in entries that were written before there were ids.
+        #[serde(default)]
+        id: Option<TopicId>,
         partitions: i32,
         config: BTreeMap<String, String>,
     },

@@ -164,3 +164,26 @@ fn deleted_and_compacted_records_take_no_room() {
     assert_eq!(committed(&log, "table"), before);
     assert_eq!(read(&log, &partition("in", 0), Isolation::ReadCommitted).0.len(), 1);
 }
+
+#[test]
+fn a_topic_keeps_its_id_and_one_that_is_made_anew_has_another() {
+    let directory = temporary();
+    let id = |log: &EmbeddedLog| log.admin().expect("admin").topics(&["in"]).expect("known")[0].id.expect("given");
+    let log = open(&directory);
+    create(&log, "in", 1, &[]);
+    let first = id(&log);
+    drop(log);
+
+    let log = open(&directory);
+    assert_eq!(id(&log), first);
+    log.admin().and_then(|mut admin| admin.delete_topics(&["in"])).expect("deleted");
+    create(&log, "in", 1, &[]);
+    let second = id(&log);
+    assert_ne!(second, first);
+    log.connection.with(|state, _| {
+        let entries = state.snapshot();
+        state.disk.as_mut().expect("it lies in a directory").rewrite_journal(&entries).expect("written anew");
+    });
+    drop(log);
+    assert_eq!(id(&open(&directory)), second);
+}
