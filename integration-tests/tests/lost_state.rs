@@ -110,6 +110,30 @@ async fn outgrown_by_another_changelog(log: Arc<dyn Log>, name: &str, input: &st
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_global_table_of_a_topic_that_was_made_anew_is_read_again() -> anyhow::Result<()> {
+    let place = Place::new(Arc::new(EmbeddedLog::new()), &[("in", &[])])?;
+    let topology = Topology::builder("prices");
+    topology.global_table("in", Serdes::<String, i64>::json()).materialized("count").queryable();
+    let topology = topology.build()?;
+    let start = async || place.start(App::new(topology.clone(), place.config())).await;
+
+    let instance = start().await?;
+    place.append("in", [("\"a\"", "1", 1_000)])?;
+    until("the row is there", PATIENCE, async || is_counted_of(&place, "a", 1).await).await?;
+    instance.stop().await?;
+
+    place.log.admin()?.delete_topics(&["in"])?;
+    place.create("in", &[])?;
+    place.append("in", (1..=5).map(|_| ("\"b\"", "2", 1_000)))?;
+    let instance = start().await?;
+    until("the new row is there", PATIENCE, async || is_counted_of(&place, "b", 2).await).await?;
+    let (status, body) = place.get("/stores/count/keys/%22a%22").await?;
+    ensure!(status == 404, "a row of the old topic is there: {status} {body}");
+    instance.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_input_that_was_made_anew_is_not_read_from_where_the_old_one_ended() -> anyhow::Result<()> {
     let place = place_with_two_counted().await?;
     place.log.admin()?.delete_topics(&["in"])?;

@@ -68,7 +68,8 @@ impl Start {
         let settings = settings(&config);
         let isolation = settings.isolation();
         let (globals, view) = patience.until_done("reading the global tables", || {
-            let stores = TaskStores::open_global(&state, Arc::clone(&specs))?;
+            let open = || TaskStores::open_global(&state, Arc::clone(&specs));
+            let stores = GlobalsThread::open_stores(&*log, &topology, open)?;
             let view = stores.view();
             let stop = status.stop_flag();
             let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, &metrics, stop)?;

@@ -16,7 +16,7 @@ use crate::{
     log::{Isolation, Log, LogError, ReadFrom, Reader, ReaderEvent, TopicPartition},
     metrics::Metrics,
     processor::ProcessError,
-    state::{CommitPoint, TaskStores},
+    state::{CommitPoint, StateError, StoreId, TaskStores},
     topology::{GlobalProcessor, Resolved},
 };
 
@@ -91,6 +91,37 @@ impl GlobalsThread {
     /// Whether it ended by an error.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Opens the stores of the global tables. What was read from topics that were deleted and made anew is begun anew.
+    pub(crate) fn open_stores(
+        log: &dyn Log,
+        topology: &Resolved,
+        open: impl Fn() -> Result<TaskStores, StateError>,
+    ) -> Result<TaskStores, ProcessError> {
+        let mut stores = open()?;
+        if topology.globals.is_empty() {
+            return Ok(stores);
+        }
+        let names: Vec<&str> = topology.globals.iter().map(|global| &*global.topic).collect();
+        let found = log.admin()?.topics(&names)?;
+        let id = |topic: &str| found.iter().find(|found| found.name == topic)?.id;
+        let stores_with_ids =
+            || (0..).map(StoreId::new).zip(&names).filter_map(|(store, topic)| Some((store, id(topic)?)));
+        let known = &stores.committed().changelog_ids;
+        let other = stores_with_ids().find(|(store, found)| known.get(store).is_some_and(|stored| stored != found));
+        if let Some((store, found)) = other {
+            let topic = names[store.index()];
+            tracing::warn!(topic, %found, "this global topic was deleted and made anew: the global tables are read from the beginning");
+            stores.condemn()?;
+            drop(stores);
+            stores = open()?;
+        }
+        // An id lies beside an offset; these stores have none, as positions say where they are.
+        let changelog_ids: BTreeMap<_, _> = stores_with_ids().collect();
+        let changelog_offsets = changelog_ids.keys().map(|store| (*store, 0)).collect();
+        stores.commit(&CommitPoint { changelog_offsets, changelog_ids, ..CommitPoint::default() })?;
+        Ok(stores)
     }
 
     /// Closes the tables.
