@@ -169,10 +169,13 @@ impl Shape for UnlimitedWindows {
 
 impl Windows for UnlimitedWindows {}
 
+/// So that all times in windows and retentions can be told.
+const LONGEST_DIFFERENCE_MS: i64 = i64::MAX / 4;
+
 // === impl SlidingWindows ===
 
 impl SlidingWindows {
-    /// Windows for records that are so far apart at the most. Without grace.
+    /// Windows for records that are so far apart at the most, 1 ms or more. Without grace.
     #[must_use]
     pub fn of(difference: Duration) -> Self {
         Self { difference_ms: ms(difference), grace_ms: 0 }
@@ -187,8 +190,13 @@ impl SlidingWindows {
 
 impl Shape for SlidingWindows {
     fn problem(&self) -> Option<(&'static str, &'static str)> {
-        let too_long = self.difference_ms > i64::MAX / 4;
-        too_long.then_some(("SlidingWindows", "their time difference cannot be longer than time itself"))
+        let reason = match self.difference_ms {
+            // Kafka Streams stops at the first record.
+            ..1 => "their time difference must be 1 ms or more",
+            1..=LONGEST_DIFFERENCE_MS => return None,
+            _ => "their time difference cannot be longer than time itself",
+        };
+        Some(("SlidingWindows", reason))
     }
 
     fn least_retention_ms(&self) -> i64 {

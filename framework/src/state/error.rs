@@ -86,7 +86,7 @@ pub enum StateError {
     #[error(
         "cannot {what} `{}`, rows that {owner} restores: {reason}; check the disk and its free space", .path.display()
     )]
-    Table {
+    TableFile {
         /// Whose state.
         owner: Owner,
         /// The table.
@@ -125,7 +125,7 @@ impl StateError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Open { reason, .. } | Self::Database { reason, .. } | Self::Table { reason, .. } => {
+            Self::Open { reason, .. } | Self::Database { reason, .. } | Self::TableFile { reason, .. } => {
                 reason.starts_with("Corruption") || reason.contains("No such file or directory")
             }
             Self::Format { .. } => true,
@@ -140,7 +140,7 @@ impl StateError {
             Self::AlreadyOpen { owner, .. }
             | Self::Open { owner, .. }
             | Self::Database { owner, .. }
-            | Self::Table { owner, .. }
+            | Self::TableFile { owner, .. }
             | Self::Format { owner, .. }
             | Self::Closed { owner } => Some(*owner),
             _ => None,
@@ -152,7 +152,7 @@ impl StateError {
     pub fn is_disk_full(&self) -> bool {
         match self {
             // What RocksDB says of ENOSPC.
-            Self::Open { reason, .. } | Self::Database { reason, .. } | Self::Table { reason, .. } => {
+            Self::Open { reason, .. } | Self::Database { reason, .. } | Self::TableFile { reason, .. } => {
                 reason.contains("No space left on device")
             }
             Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     Topology, TopologyError,
-    dsl::{Buffer, SessionWindows, Stream, TimeWindows, TopologyBuilder, UnlimitedWindows},
+    dsl::{Buffer, SessionWindows, SlidingWindows, Stream, TimeWindows, TopologyBuilder, UnlimitedWindows},
     log::Headers,
     serde::Serdes,
     testing::{TestRecord, TestTopic, TopologyTestDriver},
@@ -75,6 +75,9 @@ fn windows_that_cannot_be_are_refused_when_the_topology_is_built() {
         |windows: TimeWindows| refused(|topology| drop(input(topology).group_by_key().windowed_by(windows).count()));
     assert!(windows(TimeWindows::tumbling(ms(0))).contains("size"));
     assert!(windows(TimeWindows::tumbling(ms(10)).advance_by(ms(11))).contains("advance"));
+    let narrow =
+        refused(|topology| drop(input(topology).group_by_key().windowed_by(SlidingWindows::of(ms(0))).count()));
+    assert!(narrow.contains("1 ms or more"), "{narrow}");
     let too_short = refused(|topology| {
         let windows = TimeWindows::tumbling(ms(10)).grace(ms(5));
         input(topology).group_by_key().windowed_by(windows).retention(ms(14)).count();

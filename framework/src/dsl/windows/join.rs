@@ -75,8 +75,8 @@ impl JoinWindows {
     /// How long records are kept. They lie together by intervals that are longer than what is read at once: reading is mostly one seek.
     pub(in crate::dsl) fn retention(self) -> Retention {
         let range_ms = self.before_ms.saturating_add(self.after_ms);
-        // Records of the very same time are joined where no other are.
-        let retention = Retention::new(range_ms.saturating_add(self.grace_ms).max(1));
+        // Nothing is kept for windows of no width without grace: they join nothing, as in Kafka Streams.
+        let retention = Retention::new(range_ms.saturating_add(self.grace_ms));
         retention.in_buckets(retention.bucket_ms.max(range_ms.saturating_mul(2)))
     }
 

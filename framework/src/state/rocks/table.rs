@@ -45,7 +45,12 @@ impl Rocks {
         if let Err(error) = self.remove_unfinished_table() {
             tracing::warn!(owner = %self.owner, %error, "what is left of a table takes space until the state is opened again");
         }
-        Err(StateError::Table { owner: self.owner, path: self.unfinished_table(), what, reason: error.into_string() })
+        Err(StateError::TableFile {
+            owner: self.owner,
+            path: self.unfinished_table(),
+            what,
+            reason: error.into_string(),
+        })
     }
 
     /// Removes a table that was not finished. It must not be written over: after a crash it may be a part of the database already, under another

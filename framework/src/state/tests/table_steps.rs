@@ -199,7 +199,7 @@ fn meddled(
 fn assert_fails_and_goes_on(mut stores: TaskStores, on: &AtomicBool, table: &Path) -> StateError {
     stores.gather(A, &many(Some(b"v")), MANY).expect("waiting");
     let error = stores.apply_gathered().expect_err("the table is not whole");
-    assert!(matches!(&error, StateError::Table { path, .. } if path == table), "{error}");
+    assert!(matches!(&error, StateError::TableFile { path, .. } if path == table), "{error}");
     assert!(error.to_string().contains(table.to_str().expect("UTF-8")), "{error}");
     assert_eq!((offset(&stores, A), committed(&stores, A).len()), (1, 1));
     assert!(table.symlink_metadata().is_err(), "what is left of it takes space");

@@ -46,14 +46,13 @@ impl<K: Data, V: Data, W: Data, F: Fn(&K, &V, &V) -> W> SelfJoin<K, V, W, F> {
         }
     }
 
-    /// Joins a record with itself, if the windows say so and it is not too late.
+    /// Joins a record with itself if it is not too late: also where the windows exclude its time, as Kafka Streams.
     fn join_with_itself(&mut self, ctx: &mut Context, record: &Record<K, V>) -> Result<(), ProcessError> {
-        let JoinWindows { before_ms, after_ms, .. } = self.windows;
         let stream_time_ms = self.kept.stream_time_ms(ctx).max(record.timestamp_ms);
         // A millisecond later than what others would find of it: as in Kafka Streams.
         let seen_from = stream_time_ms.saturating_sub(self.windows.retention().retention_ms).saturating_add(2);
         let is_late = record.timestamp_ms < seen_from.min(stream_time_ms);
-        if before_ms < 0 || after_ms < 0 || is_late {
+        if is_late {
             return Ok(());
         }
         let value = (self.joiner)(&record.key, &record.value, &record.value);

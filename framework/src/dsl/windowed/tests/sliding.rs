@@ -39,7 +39,7 @@ struct Windows {
 
 impl Shape {
     fn any() -> impl Strategy<Value = Self> {
-        (durations(0..90), durations(0..90)).prop_map(|(difference_ms, grace_ms)| Self { difference_ms, grace_ms })
+        (durations(1..90), durations(0..90)).prop_map(|(difference_ms, grace_ms)| Self { difference_ms, grace_ms })
     }
 
     fn holds(self, start: i64, at: i64) -> bool {
