@@ -23,7 +23,7 @@ pub struct InternalTopic {
 pub struct Least {
     /// The setting, by its Kafka name.
     pub setting: &'static str,
-    /// The least value, in the unit of the setting; [`NO_LIMIT`] when there may be no limit.
+    /// The least value, in the unit of the setting; -1 when there may be no limit.
     pub value: i64,
     /// What it is good for.
     pub reason: &'static str,
