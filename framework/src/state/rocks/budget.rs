@@ -17,7 +17,7 @@ const DEFAULT_BYTES: usize = 224 << 20;
 const MIN_BYTES: usize = 4 << 20;
 
 /// The part of the memory for rows that may wait to be written together.
-const RUN_PART: usize = 12;
+const RUN_PART: usize = 8;
 /// With less, tables would be so small that merging them costs what writing many rows at once saves.
 const MIN_RUN_BYTES: usize = 1 << 20;
 /// With more, a worker's other tasks would wait for long while it sorts and writes, and sorting is beyond its processor's caches.
