@@ -1,11 +1,15 @@
 //! Input: keys of 16 bytes, values of 100 random ASCII bytes, 1 ms of event time between records. The same for every run.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::ensure;
 use clap::Args;
 use millpond::log::{
-    Append, Headers, Isolation, Log, NewTopic, Partitioner, Producer, ReadFrom, TopicPartition,
+    Append, Headers, Isolation, Log, NewTopic, Partitioner, Producer, ReadFrom, ReaderEvent, TopicPartition,
     kafka::{KafkaLog, KafkaOptions},
 };
 
@@ -134,22 +138,42 @@ pub(super) fn count(log: &dyn Log, topic: &str) -> anyhow::Result<Option<i64>> {
     Ok(Some(records))
 }
 
-/// Reads a topic once, so that the broker has it in memory: a kernel that gives page cache back eagerly would let whoever reads first
-/// wait for the disk.
-pub(super) fn read_through(log: &dyn Log, topic: &str) -> anyhow::Result<()> {
-    let records = count(log, topic)?.unwrap_or(0);
+/// What a topic holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Size {
+    /// Records, those of transactions that were aborted too.
+    pub(super) records: u64,
+    /// Bytes of their keys, values and headers, as they were written.
+    pub(super) bytes: u64,
+}
+
+/// Reads a topic from its beginning to its end. Before a measurement, so that the broker has it in memory: a kernel that gives page cache back
+/// eagerly would let whoever reads first wait for the disk.
+pub(super) fn read_through(log: &dyn Log, topic: &str) -> anyhow::Result<Size> {
     let partitions = log.admin()?.topics(&[topic])?.pop().map_or(0, |topic| topic.partitions);
     let mut reader = log.reader(Isolation::ReadUncommitted)?;
     for partition in 0..partitions {
         reader.assign(&TopicPartition::new(topic, partition), ReadFrom::Beginning)?;
     }
-    let (mut read, deadline) = (0, tokio::time::Instant::now() + READ_THROUGH);
-    while read < records {
+    let (mut size, deadline) = (Size::default(), tokio::time::Instant::now() + READ_THROUGH);
+    let mut at_end = BTreeSet::new();
+    while at_end.len() < usize::try_from(partitions)? {
         let fetched = reader.poll(10_000, Duration::from_millis(100))?;
-        read += fetched.batches.iter().map(|batch| batch.len() as i64).sum::<i64>();
-        ensure!(tokio::time::Instant::now() < deadline, "{topic}: {read} of {records} records could be read");
+        for record in fetched.batches.iter().flat_map(|batch| batch.iter()) {
+            let headers: usize =
+                record.headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
+            let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers;
+            size.records += 1;
+            size.bytes += bytes as u64;
+        }
+        for event in fetched.events {
+            if let ReaderEvent::EndReached { partition, .. } = event {
+                at_end.insert(partition.partition);
+            }
+        }
+        ensure!(tokio::time::Instant::now() < deadline, "{topic}: {} records could be read, and no end", size.records);
     }
-    Ok(())
+    Ok(size)
 }
 
 /// A topic without a record.

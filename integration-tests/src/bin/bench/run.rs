@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    load::{connect, count, recreate},
+    load::{Size, connect, count, read_through, recreate},
     meter::{Reading, memory_mib, threads},
     work::{OUTPUT, Work},
 };
@@ -148,11 +148,13 @@ impl Run {
             "memory_budget_mib": budget as f64 / f64::from(1 << 20),
             "thread_cpu_s": by_thread.into_iter().collect::<BTreeMap<_, _>>(),
         });
-        let mut records = 0;
+        let mut changelogs = Size::default();
         for topic in topics.iter().filter(|topic| topic.ends_with("-changelog")) {
-            records += count(&log, topic)?.unwrap_or(0);
+            let Size { records, bytes } = read_through(&log, topic)?;
+            changelogs = Size { records: changelogs.records + records, bytes: changelogs.bytes + bytes };
         }
-        line["changelog_records"] = Value::from(records);
+        line["changelog_records"] = Value::from(changelogs.records);
+        line["changelog_bytes"] = Value::from(changelogs.bytes);
         if self.phase == Phase::Restore {
             line["restored_per_s"] = line["committed_per_s"].take();
             line["start_to_running_s"] = Value::from(boot.until(&last).wall.as_secs_f64());
