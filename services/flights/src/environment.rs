@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 29] = [
+const SETTINGS: [&str; 30] = [
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -32,6 +32,7 @@ const SETTINGS: [&str; 29] = [
     "STATE_CLEANUP_DELAY_MS",
     "STATE_DIR",
     "STATE_WAIT_MS",
+    "SUSPICION_TIMEOUT_MS",
     "THREADS",
     "TIMESTAMPS",
     "TRANSACTION_TIMEOUT_MS",
