@@ -232,7 +232,7 @@ impl Control {
                     self.act(action)?;
                 }
             }
-            Action::ReleaseTask { task } => self.workers.release_task(task),
+            Action::ReleaseTask { task, .. } => self.workers.release_task(task),
             Action::DropAll => self.workers.drop_all(),
             Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
             Action::Drained => self.status.request_stop(),

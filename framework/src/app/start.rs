@@ -119,7 +119,11 @@ impl Start {
                 transactional_ids,
                 topology_fingerprint: topology.fingerprint(),
             },
-            Settings { state_wait: config.state_wait, ..Settings::default() },
+            Settings {
+                state_wait: config.state_wait,
+                max_warmup_replicas: config.max_warmup_replicas.max(1),
+                ..Settings::default()
+            },
         );
         let now = clock.monotonic();
         for record in records {

@@ -50,6 +50,8 @@ pub struct Settings {
     pub failure_memory: Duration,
     /// How many standbys a task with state gets.
     pub num_standby_replicas: usize,
+    /// How many tasks are warmed up at a time where they shall move to; at least 1.
+    pub max_warmup_replicas: usize,
 }
 
 // === impl Settings ===
@@ -67,6 +69,7 @@ impl Default for Settings {
             max_failure_backoff: Duration::from_secs(60),
             failure_memory: Duration::from_secs(600),
             num_standby_replicas: 0,
+            max_warmup_replicas: 2,
         }
     }
 }
