@@ -52,6 +52,7 @@ use crate::{
     metrics::Metrics,
     processor::Handlers,
     query::{Prober, QueryOptions, Router, Serving},
+    runtime::OsThreads,
     state::TableWatch,
     time::{Clock, SystemClock},
     topology::{Resolved, Topology},
@@ -226,7 +227,9 @@ impl App {
                         overrides: config.internal_topics.clone(),
                         additional_retention_ms,
                     });
-                    match (Start { application, config, metrics, serving, handlers, tables_watch }).bring_up() {
+                    let threads = Arc::new(OsThreads);
+                    let start = Start { application, config, metrics, serving, handlers, tables_watch, threads };
+                    match start.bring_up() {
                         Ok(control) => control.run(),
                         Err(Halt::Failed(error)) => Err(error),
                         Err(Halt::Stopped) => {

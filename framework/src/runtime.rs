@@ -16,6 +16,7 @@ mod progress;
 mod queue;
 mod restore;
 mod task;
+mod threads;
 mod worker;
 
 use std::{
@@ -32,6 +33,7 @@ pub(crate) use self::{
     hosted::{Hosted, HostedState},
     pool::Workers,
     progress::{RestoreProgress, RestoreReading},
+    threads::{LONG, OsThreads, Thread, Threads, Turns, receive},
 };
 use crate::{
     config::{Guarantee, MemoryShares, OffsetReset, Timestamps},
@@ -149,6 +151,8 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<dyn Log>,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who runs the loops.
+    pub(crate) threads: Arc<dyn Threads>,
     /// The metrics.
     pub(crate) metrics: Metrics,
     /// The topology with its topic names.

@@ -15,6 +15,14 @@ pub trait Clock: Send + Sync + Debug {
     fn now_ms(&self) -> i64;
     /// Time since some fixed moment. It never goes back.
     fn monotonic(&self) -> Duration;
+    /// Lets time pass for this thread.
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+    /// Whether time passes in [`Clock::sleep`] alone, as in a simulation: waiting in another way would be for ever.
+    fn is_simulated(&self) -> bool {
+        false
+    }
 }
 
 /// The machine's clock.

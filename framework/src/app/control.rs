@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cluster::{Action, Coordinator, Event, InstanceId, MetadataRecord, Offsets, Role, TaskEvent},
     log::{Membership, MembershipEvent, TopicPartition},
-    runtime::{GlobalsThread, Report, RestoreReading, Shared, Workers},
+    runtime::{GlobalsThread, LONG, Report, RestoreReading, Shared, Workers},
     state::{StoreId, TaskId},
 };
 
@@ -54,6 +54,8 @@ pub(super) struct Control {
     /// What the coordinator was told last.
     pub(super) suspects: BTreeMap<InstanceId, Arc<str>>,
     pub(super) max_poll_interval: Duration,
+    /// When a stop that was asked for is to be over.
+    pub(super) stop_by: Option<Duration>,
     /// When to ask next whether the log answers.
     pub(super) next_probe: Duration,
     /// When to look next for state that is not used, how long it stays, and since when which one is unused.
@@ -82,6 +84,17 @@ impl Control {
     /// Runs until it is told to stop, or cannot go on.
     pub(super) fn run(mut self) -> Result<(), AppError> {
         let result = self.turns();
+        self.end(result)
+    }
+
+    fn turns(&mut self) -> Result<(), AppError> {
+        self.begin()?;
+        while self.go_on(LONG)? {}
+        Ok(())
+    }
+
+    /// What comes after the last turn, or after the one that failed.
+    pub(super) fn end(mut self, result: Result<(), AppError>) -> Result<(), AppError> {
         if let Err(error) = &result {
             tracing::error!(%error, "the instance stops");
         }
@@ -93,35 +106,35 @@ impl Control {
         result.and(left)
     }
 
-    fn turns(&mut self) -> Result<(), AppError> {
+    /// What comes before the first turn.
+    pub(super) fn begin(&mut self) -> Result<(), AppError> {
         self.pulse.begin();
-        self.step(Event::Offsets(self.offsets.clone()))?;
-        let mut stop_by: Option<Duration> = None;
-        loop {
-            let now = self.now();
-            if self.status.stop_requested() && stop_by.is_none() {
-                tracing::info!("stopping: giving the tasks away");
-                stop_by = Some(now + STOP_DEADLINE);
-                if let Next::Stopped = self.step(Event::Stop)? {
-                    return Ok(());
-                }
-            }
-            if stop_by.is_some_and(|deadline| now > deadline) {
-                tracing::warn!("the hand-over took too long; leaving without it");
-                return Ok(());
-            }
-            if let Next::Stopped = self.turn()? {
-                return Ok(());
-            }
-        }
+        self.step(Event::Offsets(self.offsets.clone())).map(drop)
     }
 
-    fn turn(&mut self) -> Result<Next, AppError> {
+    /// One turn, which waits `patience` at the most, and much shorter as there is much to look after; `false` when it was the last.
+    pub(super) fn go_on(&mut self, patience: Duration) -> Result<bool, AppError> {
+        let now = self.now();
+        if self.status.stop_requested() && self.stop_by.is_none() {
+            tracing::info!("stopping: giving the tasks away");
+            self.stop_by = Some(now + STOP_DEADLINE);
+            if let Next::Stopped = self.step(Event::Stop)? {
+                return Ok(false);
+            }
+        }
+        if self.stop_by.is_some_and(|deadline| now > deadline) {
+            tracing::warn!("the hand-over took too long; leaving without it");
+            return Ok(false);
+        }
+        Ok(matches!(self.turn(TURN.min(patience))?, Next::Turn))
+    }
+
+    fn turn(&mut self, wait: Duration) -> Result<Next, AppError> {
         let alive = self.workers.are_alive(self.max_poll_interval);
         self.status.set_stuck(!alive);
         self.pulse.beat();
         if alive {
-            let event = self.membership.poll(TURN)?;
+            let event = self.membership.poll(wait)?;
             self.pulse.polled();
             if let Some(event) = event {
                 self.hear(&event);
@@ -130,9 +143,9 @@ impl Control {
                 }
             }
         } else {
-            std::thread::sleep(TURN);
+            self.shared.clock.sleep(wait);
         }
-        for record in self.metadata.poll(TURN)? {
+        for record in self.metadata.poll(wait)? {
             if let Next::Stopped = self.step(Event::Metadata(record))? {
                 return Ok(Next::Stopped);
             }
@@ -251,7 +264,7 @@ impl Control {
                     self.act(action)?;
                 }
             }
-            Action::ReleaseTask { task } => self.workers.release_task(task),
+            Action::ReleaseTask { task, .. } => self.workers.release_task(task),
             Action::DropAll => self.workers.drop_all(),
             Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
             Action::Rejoin => {

@@ -1,12 +1,8 @@
 //! Calls of the leader that take long, on a thread of their own: the control thread goes on polling the membership.
 
-use std::{
-    sync::Arc,
-    thread::{Builder, JoinHandle},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{
     application::{Application, PrepareError},
@@ -16,6 +12,7 @@ use super::{
 use crate::{
     cluster::{Event, InstanceId, PlanTask},
     log::{Group, Log, LogError, TopicPartition},
+    runtime::{Thread, Threads, Turns},
 };
 
 /// Calls and answers that may wait. The coordinator has at most a few under way for each member.
@@ -45,7 +42,17 @@ pub(super) enum Call {
 pub(super) struct LeaderCalls {
     calls: Sender<Call>,
     answers: Receiver<Event>,
-    thread: JoinHandle<()>,
+    thread: Box<dyn Thread>,
+}
+
+/// What the thread runs.
+struct Calling {
+    calls: Receiver<Call>,
+    answers: Sender<Event>,
+    application: Arc<Application>,
+    tasks: Vec<PlanTask>,
+    group: Arc<dyn Group>,
+    status: Arc<Status>,
 }
 
 // === impl LeaderCalls ===
@@ -53,6 +60,7 @@ pub(super) struct LeaderCalls {
 impl LeaderCalls {
     /// Starts the thread. `tasks` are those that the topics made when this instance started.
     pub(super) fn start(
+        threads: &dyn Threads,
         application: Arc<Application>,
         tasks: Vec<PlanTask>,
         group: Arc<dyn Group>,
@@ -60,16 +68,9 @@ impl LeaderCalls {
     ) -> Result<Self, LogError> {
         let (calls, to_make) = bounded::<Call>(WAITING);
         let (answer, answers) = bounded(WAITING);
-        let thread = Builder::new()
-            .name("millpond-leader".into())
-            .spawn(move || {
-                while let Ok(call) = to_make.recv() {
-                    let event = call.carry_out(&application, &tasks, &*group, &status);
-                    if event.is_some_and(|event| answer.send(event).is_err()) {
-                        return;
-                    }
-                }
-            })
+        let calling = Calling { calls: to_make, answers: answer, application, tasks, group, status };
+        let thread = threads
+            .run("millpond-leader".into(), Box::new(move || Some(Box::new(calling) as _)))
             .map_err(|error| LogError::Fatal { reason: format!("cannot start the leader's thread: {error}") })?;
         Ok(Self { calls, answers, thread })
     }
@@ -95,8 +96,22 @@ impl LeaderCalls {
 
     pub(super) fn stop(self) {
         drop((self.calls, self.answers));
-        if self.thread.join().is_err() {
+        if !self.thread.join() {
             tracing::error!("the leader's thread panicked");
+        }
+    }
+}
+
+// === impl Calling ===
+
+impl Turns for Calling {
+    fn turn(&mut self, patience: Duration) -> bool {
+        match self.calls.recv_timeout(patience) {
+            Ok(call) => {
+                let event = call.carry_out(&self.application, &self.tasks, &*self.group, &self.status);
+                event.is_none_or(|event| self.answers.send(event).is_ok())
+            }
+            Err(error) => error == RecvTimeoutError::Timeout,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Who starts a service before its brokers, or while they are restarted, wants to find it ready when they are. What does not pass by
 //! itself (a wrong setting, missing rights, topics that do not fit) ends the start at once.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{AppError, application::PrepareError, status::Status, topics::TopicsError};
 use crate::{
@@ -84,7 +84,7 @@ impl Patience {
         let end = self.clock.monotonic() + time;
         while self.clock.monotonic() < end {
             self.go_on()?;
-            thread::sleep(SLICE.min(time));
+            self.clock.sleep(SLICE.min(time));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::{
     log::{MembershipOptions, TopicPartition},
     metrics::Metrics,
     processor::{Globals, Handlers},
-    runtime::{GlobalsThread, RuntimeSettings, Shared, Workers},
+    runtime::{GlobalsThread, RuntimeSettings, Shared, Threads, Workers},
     state::{MemoryBudget, StateDir, StateSettings, TableWatch, TaskStores},
 };
 
@@ -32,6 +32,7 @@ pub(super) struct Start {
     pub(super) serving: Arc<InstanceServing>,
     pub(super) handlers: Handlers,
     pub(super) tables_watch: Option<Arc<dyn TableWatch>>,
+    pub(super) threads: Arc<dyn Threads>,
 }
 
 // === impl Start ===
@@ -39,7 +40,7 @@ pub(super) struct Start {
 impl Start {
     /// Brings the instance up to the point where it has joined the group.
     pub(super) fn bring_up(self) -> Result<Control, Halt> {
-        let Self { application, config, metrics, serving, handlers, tables_watch } = self;
+        let Self { application, config, metrics, serving, handlers, tables_watch, threads } = self;
         let (status, pulse) = (Arc::clone(&serving.status), Arc::clone(&serving.pulse));
         let log = Arc::clone(&application.log);
         let clock = Arc::clone(&application.clock);
@@ -71,8 +72,8 @@ impl Start {
             let open = || TaskStores::open_global(&state, Arc::clone(&specs));
             let stores = GlobalsThread::open_stores(&*log, &topology, open)?;
             let view = stores.view();
-            let stop = status.stop_flag();
-            let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, &metrics, stop)?;
+            let run_by = (&*threads, status.stop_flag());
+            let globals = GlobalsThread::start(&*log, isolation, &topology, &partitions, stores, &metrics, run_by)?;
             Ok::<_, AppError>((globals, view))
         })?;
         let _ = serving.globals.set(Arc::clone(&view));
@@ -88,6 +89,7 @@ impl Start {
         let shared = Arc::new(Shared {
             log: Arc::clone(&log),
             clock: Arc::clone(&clock),
+            threads: Arc::clone(&threads),
             metrics,
             sub_topologies: topology.sub_topologies.iter().cloned().map(Arc::new).collect(),
             topology: Arc::clone(&topology),
@@ -124,6 +126,7 @@ impl Start {
             Settings {
                 state_wait: config.state_wait,
                 evicts: config.effective_suspicion_timeout().is_some(),
+                max_warmup_replicas: config.max_warmup_replicas.max(1),
                 ..Settings::default()
             },
         );
@@ -133,6 +136,7 @@ impl Start {
         }
         coordinator.step(now, Event::MetadataLoaded);
         let calls = LeaderCalls::start(
+            &*threads,
             Arc::clone(&application),
             topics.plan_tasks(&topology),
             membership.group(),
@@ -153,6 +157,7 @@ impl Start {
             hearing: Arc::clone(&serving.hearing),
             suspects: BTreeMap::new(),
             max_poll_interval: config.max_poll_interval,
+            stop_by: None,
             next_probe: now,
             next_offsets: now,
             next_progress: now,

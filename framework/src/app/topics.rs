@@ -114,7 +114,7 @@ pub(super) fn ensure(
         if clock.monotonic() > deadline {
             return Err(LogError::Timeout { what: "creating internal topics".into(), after: VISIBLE_WITHIN }.into());
         }
-        std::thread::sleep(LOOK_AGAIN);
+        clock.sleep(LOOK_AGAIN);
     };
     let mut wrong = Vec::new();
     for (topic, needed) in wanted.iter().zip(needed) {

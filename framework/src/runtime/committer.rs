@@ -1,17 +1,24 @@
 //! The thread that carries a worker's commits out, while the worker goes on.
 
-use std::{sync::Arc, thread::Builder, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::production::Client;
-use crate::log::{Epoch, Group, LogError, TopicPartition};
+use super::{
+    production::Client,
+    threads::{Threads, Turns, receive},
+};
+use crate::{
+    log::{Epoch, Group, LogError, TopicPartition},
+    time::Clock,
+};
 
 /// Carries out one commit at a time.
 #[derive(Debug)]
 pub(super) struct Committer {
     jobs: Sender<Job>,
     done: Receiver<Done>,
+    clock: Arc<dyn Clock>,
 }
 
 /// A commit to carry out. The client comes back with the result.
@@ -32,25 +39,23 @@ pub(super) struct Done {
     pub(super) result: Result<(), LogError>,
 }
 
+/// What the thread runs.
+struct Committing {
+    jobs: Receiver<Job>,
+    done: Sender<Done>,
+}
+
 // === impl Committer ===
 
 impl Committer {
     /// Starts the thread. It ends when the value is dropped, after the commit that is in flight then.
-    pub(super) fn start(name: String) -> Result<Self, LogError> {
+    pub(super) fn start(threads: &dyn Threads, name: String, clock: Arc<dyn Clock>) -> Result<Self, LogError> {
         let (jobs, waiting) = bounded::<Job>(1);
         let (finished, done) = bounded(1);
-        let run = move || {
-            for Job { mut client, positions, group, epoch, timeout } in waiting {
-                let result = client.commit(&positions, &*group, &epoch, timeout);
-                // Nobody waits for it any more.
-                if finished.send(Done { client, result }).is_err() {
-                    return;
-                }
-            }
-        };
         let failed = |error| LogError::Fatal { reason: format!("cannot start a thread for commits: {error}") };
-        Builder::new().name(name).spawn(run).map_err(failed)?;
-        Ok(Self { jobs, done })
+        let make = move || Some(Box::new(Committing { jobs: waiting, done: finished }) as _);
+        threads.run(name, Box::new(make)).map_err(failed)?;
+        Ok(Self { jobs, done, clock })
     }
 
     /// Begins a commit; there must be none in flight.
@@ -60,7 +65,7 @@ impl Committer {
 
     /// Waits up to `patience` for the commit in flight; `None` when it still is.
     pub(super) fn wait(&self, patience: Duration) -> Option<Result<Done, LogError>> {
-        match self.done.recv_timeout(patience) {
+        match receive(&*self.clock, &self.done, patience) {
             Ok(done) => Some(Ok(done)),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Err(Self::ended())),
@@ -69,5 +74,20 @@ impl Committer {
 
     fn ended() -> LogError {
         LogError::Fatal { reason: "the thread for commits panicked; the message is on standard error".into() }
+    }
+}
+
+// === impl Committing ===
+
+impl Turns for Committing {
+    fn turn(&mut self, patience: Duration) -> bool {
+        match self.jobs.recv_timeout(patience) {
+            Ok(Job { mut client, positions, group, epoch, timeout }) => {
+                let result = client.commit(&positions, &*group, &epoch, timeout);
+                // If nobody waits for it any more, that was the last.
+                self.done.send(Done { client, result }).is_ok()
+            }
+            Err(error) => error == RecvTimeoutError::Timeout,
+        }
     }
 }

@@ -7,11 +7,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{Builder, JoinHandle},
     time::Duration,
 };
 
-use super::memory::MemoryShown;
+use super::{
+    memory::MemoryShown,
+    threads::{Thread, Threads, Turns},
+};
 use crate::{
     log::{Isolation, Log, LogError, ReadFrom, Reader, ReaderEvent, TopicPartition},
     metrics::Metrics,
@@ -26,7 +28,14 @@ const WAIT: Duration = Duration::from_millis(100);
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct GlobalsThread {
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Box<dyn Thread>>,
+    stop: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
+}
+
+/// What the thread runs.
+struct Following {
+    reader: GlobalReader,
     stop: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
 }
@@ -56,7 +65,7 @@ impl GlobalsThread {
         partitions: &BTreeMap<Arc<str>, i32>,
         stores: TaskStores,
         metrics: &Metrics,
-        given_up: &AtomicBool,
+        (threads, given_up): (&dyn Threads, &AtomicBool),
     ) -> Result<Self, ProcessError> {
         let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         if topology.globals.is_empty() {
@@ -67,24 +76,10 @@ impl GlobalsThread {
         while !reader.behind.is_empty() && !given_up.load(Ordering::Relaxed) {
             reader.step(WAIT)?;
         }
-        let (stopped, broken) = (Arc::clone(&stop), Arc::clone(&failed));
-        let thread = Builder::new()
-            .name("millpond-globals".into())
-            .spawn(move || {
-                while !stopped.load(Ordering::Relaxed) {
-                    if let Err(error) = reader.step(WAIT) {
-                        tracing::error!(%error, "the global tables cannot be followed any more");
-                        broken.store(true, Ordering::Relaxed);
-                        break;
-                    }
-                }
-                if let Err(error) = reader.stores.close() {
-                    tracing::error!(%error, "the global tables were not closed cleanly");
-                }
-            })
-            .map_err(|error| LogError::Fatal {
-                reason: format!("cannot start the thread for global tables: {error}"),
-            })?;
+        let following = Following { reader, stop: Arc::clone(&stop), failed: Arc::clone(&failed) };
+        let thread = threads.run("millpond-globals".into(), Box::new(move || Some(Box::new(following) as _))).map_err(
+            |error| LogError::Fatal { reason: format!("cannot start the thread for global tables: {error}") },
+        )?;
         Ok(Self { thread: Some(thread), stop, failed })
     }
 
@@ -128,9 +123,31 @@ impl GlobalsThread {
     pub(crate) fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
+            && !thread.join()
         {
             tracing::error!("the thread of the global tables panicked");
+        }
+    }
+}
+
+// === impl Following ===
+
+impl Turns for Following {
+    fn turn(&mut self, patience: Duration) -> bool {
+        if self.stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        if let Err(error) = self.reader.step(WAIT.min(patience)) {
+            tracing::error!(%error, "the global tables cannot be followed any more");
+            self.failed.store(true, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    fn end(self: Box<Self>) {
+        if let Err(error) = self.reader.stores.close() {
+            tracing::error!(%error, "the global tables were not closed cleanly");
         }
     }
 }

@@ -4,17 +4,27 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    thread::{Builder, JoinHandle},
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Command, Report, Shared, worker::Worker};
+use super::{
+    Command, Report, Shared,
+    threads::{LONG, Thread, Turns, receive},
+    worker::Worker,
+};
 use crate::{
     log::{Epoch, LogError},
     state::TaskId,
 };
+
+/// A worker whose panics are told.
+struct Guarded {
+    index: usize,
+    worker: Worker,
+    reports: Sender<Report>,
+}
 
 /// Commands that may wait for a worker. The control thread waits when a worker is so far behind.
 const COMMANDS: usize = 1024;
@@ -28,7 +38,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Workers {
     shared: Arc<Shared>,
-    threads: Vec<(Sender<Command>, JoinHandle<()>)>,
+    threads: Vec<(Sender<Command>, Box<dyn Thread>)>,
     reports: Receiver<Report>,
     placed: BTreeMap<TaskId, usize>,
     /// Where tasks ran that ended by themselves: they are tried again there, on the worker that knows of their failure.
@@ -46,25 +56,22 @@ impl Workers {
         let mut threads = Vec::new();
         for index in 0..shared.settings.threads {
             let (command, commands) = bounded(COMMANDS);
-            let (shared, report, panics) = (Arc::clone(shared), report.clone(), report.clone());
+            let (of_worker, report, panics) = (Arc::clone(shared), report.clone(), report.clone());
             let (opened, open) = bounded(1);
-            let thread = Builder::new()
-                .name(format!("millpond-worker-{index}"))
-                .spawn(move || match Worker::open(index, shared, commands, report) {
-                    Ok(worker) => {
-                        let _ = opened.send(Ok(()));
-                        let panicked = catch_unwind(AssertUnwindSafe(|| worker.run())).is_err();
-                        if panicked {
-                            let error = "a node of the topology panicked; the message is on standard error".to_owned();
-                            let _ = panics.send(Report::WorkerFailed { worker: index, error });
-                        }
-                    }
-                    Err(error) => {
-                        let _ = opened.send(Err(error));
-                    }
-                })
+            let make = move || {
+                let opening = Worker::open(index, of_worker, commands, report);
+                let (worker, result) = match opening {
+                    Ok(worker) => (Some(Guarded { index, worker, reports: panics }), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                let _ = opened.send(result);
+                worker.map(|worker| Box::new(worker) as _)
+            };
+            let thread = shared
+                .threads
+                .run(format!("millpond-worker-{index}"), Box::new(make))
                 .map_err(|error| LogError::Fatal { reason: format!("cannot start worker thread {index}: {error}") })?;
-            open.recv()
+            receive(&*shared.clock, &open, LONG)
                 .map_err(|_| LogError::Fatal { reason: format!("worker thread {index} ended at its start") })??;
             threads.push((command, thread));
         }
@@ -147,11 +154,11 @@ impl Workers {
         for (worker, (commands, thread)) in self.threads.into_iter().enumerate() {
             drop(commands);
             while !thread.is_finished() && self.shared.clock.monotonic() < deadline {
-                std::thread::sleep(LOOK_AGAIN);
+                self.shared.clock.sleep(LOOK_AGAIN);
             }
             if !thread.is_finished() {
                 tracing::error!(worker, "the worker is stuck and was left behind");
-            } else if thread.join().is_err() {
+            } else if !thread.join() {
                 tracing::error!(worker, "the worker thread panicked");
             }
         }
@@ -165,5 +172,18 @@ impl Workers {
         if self.threads[worker].0.send(command).is_err() {
             tracing::warn!(worker, "the worker has ended");
         }
+    }
+}
+
+// === impl Guarded ===
+
+impl Turns for Guarded {
+    fn turn(&mut self, patience: Duration) -> bool {
+        let Self { index, worker, reports } = self;
+        catch_unwind(AssertUnwindSafe(|| worker.turn(patience))).unwrap_or_else(|_| {
+            let error = "a node of the topology panicked; the message is on standard error".to_owned();
+            let _ = reports.send(Report::WorkerFailed { worker: *index, error });
+            false
+        })
     }
 }

@@ -11,11 +11,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     committer::{Committer, Done, Job},
     outbox::Outbox,
+    threads::Threads,
 };
 use crate::{
     config::Guarantee,
     log::{Append, Epoch, Group, Headers, Log, LogError, Partitioner, Producer, TopicPartition, TransactionalProducer},
     processor::{Output, ProcessError},
+    time::Clock,
 };
 
 /// The producing side of a worker.
@@ -58,6 +60,7 @@ impl Production {
         transactional_id: &str,
         transaction_timeout: Duration,
         partitions: Arc<BTreeMap<Arc<str>, i32>>,
+        (threads, clock): (&dyn Threads, &Arc<dyn Clock>),
     ) -> Result<Self, LogError> {
         let client = match guarantee {
             Guarantee::ExactlyOnce => {
@@ -69,7 +72,7 @@ impl Production {
         };
         Ok(Self {
             client: Some(client),
-            committer: Committer::start(format!("millpond-commit-{index}"))?,
+            committer: Committer::start(threads, format!("millpond-commit-{index}"), Arc::clone(clock))?,
             outbox: Outbox::default(),
             partitions,
             partitioner: Partitioner::new(),

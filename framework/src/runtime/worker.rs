@@ -31,6 +31,7 @@ use super::{
     production::Production,
     restore::{ChangelogIds, Restore},
     task::{IDLE_WAIT, Task},
+    threads::Turns,
 };
 use crate::{
     log::{Epoch, Isolation, LogError, Reader, TopicPartition},
@@ -152,35 +153,19 @@ impl Worker {
             &shared.transactional_id(index),
             shared.settings.transaction_timeout,
             Arc::clone(&shared.partitions),
+            (&*shared.threads, &shared.clock),
         )
     }
 
-    /// Runs until it is told to stop.
-    pub(crate) fn run(mut self) {
-        loop {
-            match self.turn() {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(trouble) => {
-                    if let Err(error) = self.recover(trouble) {
-                        let error = with_causes(&error);
-                        tracing::error!(worker = self.index, error, "the worker stops");
-                        let _ = self.reports.send(Report::WorkerFailed { worker: self.index, error });
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// One turn of the loop; `false` when it was told to stop.
-    fn turn(&mut self) -> Result<bool, Trouble> {
+    /// One step of the loop; `false` when it was told to stop.
+    fn step(&mut self, patience: Duration) -> Result<bool, Trouble> {
+        let idle = IDLE_WAIT.min(patience);
         self.mark_progress();
         self.changelog_ids = None;
         // Before the commands are looked at: what follows from the topic is among them.
         let held_up = self.shared.metadata_read.load(Ordering::Acquire) < self.barrier;
         // Without a task there is nothing to read: the wait is for what comes from the control thread.
-        let mut wait = if self.tasks.is_empty() || held_up { IDLE_WAIT } else { Duration::ZERO };
+        let mut wait = if self.tasks.is_empty() || held_up { idle } else { Duration::ZERO };
         loop {
             match self.commands.recv_timeout(wait) {
                 Ok(command) => {
@@ -200,7 +185,7 @@ impl Worker {
         if held_up {
             return Ok(true);
         }
-        self.restore()?;
+        self.restore(idle)?;
         let started = self.shared.clock.monotonic();
         // What cannot be committed yet must not grow without a bound: full queues then pause fetching.
         let more = !self.is_full() && self.process()?;
@@ -213,10 +198,10 @@ impl Worker {
         let restoring = self.is_restoring() && !self.restore_is_idle;
         // Restores go first: who asks for their state is waiting.
         let more = (!self.is_restoring() && self.warm_up()?) || more;
-        let mut wait = if more || restoring { Duration::ZERO } else { self.wait(now) };
+        let mut wait = if more || restoring { Duration::ZERO } else { self.wait(now).min(idle) };
         if self.in_flight.is_some() {
             // Without room, or without records, there is nothing else to wait for.
-            self.settle(if self.is_full() { IDLE_WAIT } else { wait })?;
+            self.settle(if self.is_full() { idle } else { wait })?;
             wait = Duration::ZERO;
         }
         if !self.suspects.is_empty() {
@@ -295,5 +280,20 @@ impl Worker {
     fn report(&self, report: Report) {
         // The receiver is the control thread, which outlives the workers but for the very end.
         let _ = self.reports.send(report);
+    }
+}
+
+impl Turns for Worker {
+    fn turn(&mut self, patience: Duration) -> bool {
+        let ended = match self.step(patience) {
+            Ok(goes_on) => return goes_on,
+            Err(trouble) => self.recover(trouble),
+        };
+        if let Err(error) = &ended {
+            let error = with_causes(error);
+            tracing::error!(worker = self.index, error, "the worker stops");
+            self.report(Report::WorkerFailed { worker: self.index, error });
+        }
+        ended.is_ok()
     }
 }

@@ -7,7 +7,8 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 30] = [
+const SETTINGS: [&str; 33] = [
+    "ACCEPTABLE_RECOVERY_LAG",
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -23,7 +24,9 @@ const SETTINGS: [&str; 30] = [
     "LOG",
     "MAX_POLL_INTERVAL_MS",
     "MAX_TASK_IDLE_MS",
+    "MAX_WARMUP_REPLICAS",
     "MEMORY_BYTES",
+    "NUM_STANDBY_REPLICAS",
     "OFFSET_RESET",
     "PROCESSING_ERRORS",
     "PRODUCTION_ERRORS",

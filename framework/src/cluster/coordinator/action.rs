@@ -71,9 +71,14 @@ pub enum Action {
         epoch: Epoch,
     },
     /// Finish, commit and close a task, then tell [`TaskEvent::Released`] even when the last commit failed.
+    ///
+    /// With `follow`, an active task becomes that follower: its stores stay open, and what could not be committed is dropped. Whoever
+    /// has them then tells [`TaskEvent::Released`], and of the follower as after a start.
     ReleaseTask {
         /// Which.
         task: TaskId,
+        /// The role to go on in.
+        follow: Option<Role>,
     },
     /// Close all tasks, drop what is uncommitted, abort transactions and initialise all producers anew; then tell
     /// [`Event::AllDropped`].

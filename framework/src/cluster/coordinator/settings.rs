@@ -54,6 +54,8 @@ pub struct Settings {
     pub evicts: bool,
     /// How long each member that could evict a silent leader gives those before it.
     pub leader_patience: Duration,
+    /// How many tasks are warmed up at a time where they shall move to; at least 1.
+    pub max_warmup_replicas: usize,
 }
 
 // === impl Settings ===
@@ -73,6 +75,7 @@ impl Default for Settings {
             num_standby_replicas: 0,
             evicts: false,
             leader_patience: Duration::from_millis(400),
+            max_warmup_replicas: 2,
         }
     }
 }

@@ -544,7 +544,7 @@ impl World {
                     *run = Run { role: Role::Active, state: TaskState::Restoring, inside };
                 }
             }
-            Action::ReleaseTask { task } => {
+            Action::ReleaseTask { task, .. } => {
                 self.check_release(p, task);
                 if let Some(run) = self.processes[p].runs.get_mut(&task) {
                     run.state = TaskState::Releasing;

@@ -61,7 +61,7 @@ impl Worker {
                 Trouble::Panicked(error) => return Err(error),
                 Trouble::Rewind(ref error) => {
                     tracing::warn!(worker = self.index, %error, "going back to the last commit");
-                    std::thread::sleep(FIRST_RETRY);
+                    self.shared.clock.sleep(FIRST_RETRY);
                     self.rewind()
                 }
                 Trouble::Clients(ref error) => {
@@ -103,7 +103,7 @@ impl Worker {
                 self.report(Report::LogUnavailable { reason: error.to_string() });
                 // Waiting for the log is no lack of progress.
                 self.mark_progress();
-                std::thread::sleep(wait);
+                self.shared.clock.sleep(wait);
                 wait = (wait * 2).min(LAST_RETRY);
             }
         }

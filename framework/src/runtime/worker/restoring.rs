@@ -6,11 +6,7 @@ use super::{
     FETCH_RECORDS, LAST_RETRY, Restoring, Slot, Worker, processing::out_of_range, recovery::Trouble,
     tasks::is_damage_of,
 };
-use crate::{
-    log::ReaderEvent,
-    processor::ProcessError,
-    runtime::{Report, task::IDLE_WAIT},
-};
+use crate::{log::ReaderEvent, processor::ProcessError, runtime::Report};
 
 /// How long a committed position may take to be read.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,13 +19,13 @@ impl Worker {
     }
 
     /// One step of all restores; tasks that are whole begin to run.
-    pub(super) fn restore(&mut self) -> Result<(), Trouble> {
+    pub(super) fn restore(&mut self, idle: Duration) -> Result<(), Trouble> {
         self.begin_waiting()?;
         if !self.is_restoring() {
             return Ok(());
         }
         // While no task runs there is nothing else to wait for.
-        let timeout = if self.running().next().is_some() { Duration::ZERO } else { IDLE_WAIT };
+        let timeout = if self.running().next().is_some() { Duration::ZERO } else { idle };
         let fetched = self.restorer.poll(FETCH_RECORDS, timeout).map_err(Trouble::Clients)?;
         self.restore_is_idle = fetched.batches.is_empty();
         for batch in &fetched.batches {
