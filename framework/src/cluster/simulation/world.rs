@@ -147,10 +147,11 @@ impl World {
     /// No more faults: everything under way arrives, and time passes.
     pub(super) fn calm_down(&mut self) {
         self.calm = true;
-        if self.alive().iter().all(|p| self.processes[*p].stopping) {
-            self.start("z".into());
-        }
         for _ in 0..150 {
+            // Of two processes of one name the one that goes on may be the one that was asked to stop.
+            if self.alive().iter().all(|p| self.processes[*p].stopping) {
+                self.start("z".into());
+            }
             self.settle();
             for p in self.alive() {
                 self.suspect(p);
