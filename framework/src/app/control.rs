@@ -264,6 +264,7 @@ impl Control {
                     self.act(action)?;
                 }
             }
+            Action::FollowAs { .. } => {}
             Action::ReleaseTask { task, .. } => self.workers.release_task(task),
             Action::DropAll => self.workers.drop_all(),
             Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
