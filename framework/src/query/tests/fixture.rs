@@ -53,6 +53,7 @@ pub(super) struct Facts {
     pub(super) globals: Option<Arc<TaskView>>,
     pub(super) restores: Vec<RestoreStatus>,
     pub(super) health: Health,
+    pub(super) drained: bool,
     /// A view is closed with its stores.
     kept: Vec<TaskStores>,
 }
@@ -79,6 +80,7 @@ impl Fake {
             tasks: BTreeMap::new(),
             globals: None,
             restores: Vec::new(),
+            drained: false,
             health: Health { live: Ok(()), ready: Ok(()) },
             kept: Vec::new(),
         };
@@ -189,6 +191,10 @@ impl Serving for Fake {
     fn alive(&self, _asked_by: Option<(&str, u64)>) -> Option<AliveAnswer> {
         let heard = BTreeMap::from([("b".into(), 120)]);
         Some(AliveAnswer { instance_id: self.instance.as_str().into(), incarnation: Some(7), heard })
+    }
+
+    fn drain(&self) {
+        self.facts().drained = true;
     }
 
     fn metrics(&self) -> &Metrics {
