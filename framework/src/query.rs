@@ -43,6 +43,7 @@ mod lookup;
 mod metrics;
 mod options;
 mod overview;
+mod owner;
 mod port;
 mod probes;
 mod probing;
@@ -69,7 +70,7 @@ use axum::{
 pub use axum::Router;
 
 pub use self::{
-    answer::ServedAs,
+    answer::{Consistency, ServedAs},
     code::Code,
     error::{QueryError, Seen},
     options::QueryOptions,

@@ -105,7 +105,7 @@ impl Serving for InstanceServing {
             HostedState::Restoring => TaskState::Restoring,
             HostedState::Running => TaskState::Running,
         };
-        Some(LocalTask { view: hosted.view, role: Role::Active, state })
+        Some(LocalTask { view: hosted.view, role: Role::Active, state, staleness: Some(self.hearing.doubt()) })
     }
 
     fn restores(&self) -> Vec<RestoreStatus> {

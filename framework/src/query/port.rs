@@ -51,6 +51,9 @@ pub struct LocalTask {
     pub role: Role,
     /// How far it is.
     pub state: TaskState,
+    /// How old its committed state may be, compared with the owner's; `None`: that is not known, and nothing is answered from it but as the
+    /// owner.
+    pub staleness: Option<Duration>,
 }
 
 /// How far the restore of a task is.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{body::Body, http::Request};
 use serde_json::json;
 
-use super::fixture::{Fake, Row, TASK_OF_UA, ask, stores};
-use crate::{cluster::TaskState, query::QueryOptions};
+use super::fixture::{Fake, Row, TASK_OF_UA, ask, impatient, stores};
+use crate::cluster::TaskState;
 
 /// An instance that has every task, with these rows in each.
 fn with_rows(rows: &[Row<'_>]) -> Arc<Fake> {
@@ -140,7 +140,7 @@ async fn a_request_id_that_is_unfit_is_replaced() {
     let mut seen = Vec::new();
     for id in ["", "a b", "a\"b", &"x".repeat(129)] {
         let request = Request::get("/livez").header("x-request-id", id).body(Body::empty()).expect("a legal request");
-        let answer = ask(fake.router(QueryOptions::default()), request).await;
+        let answer = ask(fake.router(impatient()), request).await;
         seen.push(answer.header("x-request-id").expect("every answer has one").to_owned());
         assert_ne!(seen.last().map(String::as_str), Some(id));
     }
