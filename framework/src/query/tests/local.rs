@@ -21,7 +21,7 @@ async fn an_entry_comes_with_where_it_is_from() {
     let answer = fake.get("/stores/delays/keys/UA").await;
     assert_eq!(
         answer.text(),
-        r#"{"key":"UA","value":{"flights":2},"timestamp":1000,"partition":1,"position":{"flights":{"0":7,"1":12},"planes":{"1":3}},"role":"active","served_by":"a"}"#
+        r#"{"key":"UA","value":{"flights":2},"timestamp":1000,"partition":1,"position":{"flights":{"0":7,"1":12},"planes":{"1":3}},"role":"active","staleness_ms":0,"served_by":"a"}"#
     );
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -91,7 +91,7 @@ async fn what_cannot_be_answered_is_told_apart() {
         ("/stores/delays/keys", "InvalidRequest", 400),
         ("/stores/delays/keys?key=a&key=b", "InvalidRequest", 400),
         ("/stores/delays/keys?key=a&consistancy=any", "InvalidRequest", 400),
-        ("/stores/delays/keys/a?consistency=any", "InvalidRequest", 400),
+        ("/stores/delays/keys/a?consistency=eventual", "InvalidRequest", 400),
         ("/stores/delays/keys", "InvalidRequest", 400),
         ("/stores/delays/keys/broken", "Undecodable", 500),
         ("/stores/delays/keys/a/b", "UnknownPath", 404),
