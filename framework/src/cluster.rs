@@ -77,7 +77,7 @@ pub use self::{
         AssignedMember, Assignment, AssignmentOrder, HostMetadata, InstanceId, Offsets, Reason, Role, TaskPlacement,
         TaskReport, TaskState,
     },
-    planner::{Acceptance, Placements, PlanInput, PlanMember, PlanTask, plan},
+    planner::{Acceptance, Forecast, Placements, PlanInput, PlanMember, PlanTask, forecast, plan},
     probes::{AliveAnswer, ProbeFailure, Probes},
     view::{ClusterView, InstanceView, TaskView},
 };

@@ -127,7 +127,8 @@ impl Start {
             Settings {
                 state_wait: config.state_wait,
                 evicts: config.effective_suspicion_timeout().is_some(),
-                max_warmup_replicas: config.max_warmup_replicas.max(1),
+                // Tasks move at once: followers are planned when there is something that runs them.
+                max_warmup_replicas: 0,
                 ..Settings::default()
             },
         );
