@@ -67,6 +67,9 @@ pub struct Config {
     /// How long the group waits for a silent instance. Default 6 s, the least that brokers allow by default.
     /// `MILLPOND_SESSION_TIMEOUT_MS`.
     pub session_timeout: Duration,
+    /// How long an instance may be silent before the others take its tasks, if that is before the session timeout: instances ask each other five
+    /// times a second. Only exactly once, where what is taken is fenced first. 0: never. Default 1.5 s. `MILLPOND_SUSPICION_TIMEOUT_MS`.
+    pub suspicion_timeout: Duration,
     /// How long a worker may be stuck in user code before its instance leaves the group. Default 5 min.
     /// `MILLPOND_MAX_POLL_INTERVAL_MS`.
     pub max_poll_interval: Duration,
@@ -157,6 +160,7 @@ impl Default for Config {
             acceptable_recovery_lag: 10_000,
             state_wait: Duration::from_secs(3),
             session_timeout: Duration::from_secs(6),
+            suspicion_timeout: Duration::from_millis(1500),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
             deserialization_errors: OnError::Fail,
@@ -237,6 +241,10 @@ impl Config {
                 self.acceptable_recovery_lag = parse(variable, value, "a number of records, or 0")?;
             }
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
+            "SUSPICION_TIMEOUT_MS" => {
+                let ms = parse(variable, value, "a number of milliseconds, or 0")?;
+                self.suspicion_timeout = Duration::from_millis(ms);
+            }
             "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
             "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
             "DESERIALIZATION_ERRORS" => self.deserialization_errors = on_error(variable, value)?,
@@ -270,6 +278,12 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// How long an instance may be silent, where that is looked at.
+    pub(crate) fn effective_suspicion_timeout(&self) -> Option<Duration> {
+        let timeout = self.suspicion_timeout;
+        (self.guarantee == Guarantee::ExactlyOnce && !timeout.is_zero()).then_some(timeout)
     }
 
     /// Where other instances reach this one.

@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 32] = [
+const SETTINGS: [&str; 33] = [
     "ACCEPTABLE_RECOVERY_LAG",
     "ADVERTISED_URL",
     "APPLICATION_ID",
@@ -35,6 +35,7 @@ const SETTINGS: [&str; 32] = [
     "STATE_CLEANUP_DELAY_MS",
     "STATE_DIR",
     "STATE_WAIT_MS",
+    "SUSPICION_TIMEOUT_MS",
     "THREADS",
     "TIMESTAMPS",
     "TRANSACTION_TIMEOUT_MS",

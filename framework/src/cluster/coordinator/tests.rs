@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
+mod take_over;
+
 use super::*;
 use crate::{
     cluster::{
@@ -33,7 +35,7 @@ impl Instance {
             transactional_ids: vec!["a-0".to_owned()],
             topology_fingerprint: "f".to_owned(),
         };
-        let coordinator = Coordinator::new(identity, Settings::default());
+        let coordinator = Coordinator::new(identity, Settings { evicts: true, ..Settings::default() });
         let mut instance = Self { coordinator, now: Duration::ZERO, published: Vec::new() };
         for record in records {
             assert_eq!(instance.step(Event::Metadata(record)), []);
@@ -60,6 +62,8 @@ impl Instance {
                 Action::PublishHost(host) => MetadataRecord::Host(host),
                 Action::PublishAssignment(assignment) => MetadataRecord::Assignment(assignment),
                 Action::PublishTombstone { instance_id } => MetadataRecord::HostGone(instance_id),
+                Action::PublishEviction(eviction) => MetadataRecord::Eviction(eviction),
+                Action::PublishEvictionTombstone { instance_id } => MetadataRecord::EvictionGone(instance_id),
                 other => {
                     others.push(other);
                     continue;
@@ -170,6 +174,7 @@ fn assignment(generation: i32, version: u64, members: &[(&str, &str)], owners: &
         version,
         provisional: false,
         leader: "b".into(),
+        leader_member_id: members.iter().find(|(name, _)| *name == "b").map(|(_, member_id)| (*member_id).into()),
         topology_fingerprint: "f".to_owned(),
         members: members.iter().map(member).collect(),
         tasks: owners.iter().map(placement).collect::<Placements>(),
