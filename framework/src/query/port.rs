@@ -49,6 +49,8 @@ pub struct LocalTask {
     pub role: Role,
     /// How far it is.
     pub state: TaskState,
+    /// How many records of its changelogs a standby or warm-up lacks at most; `None` of an active task, and while that is not known.
+    pub lag: Option<u64>,
 }
 
 /// How far the restore of a task is.
@@ -56,6 +58,8 @@ pub struct LocalTask {
 pub struct RestoreStatus {
     /// The task.
     pub task: TaskId,
+    /// In what role the instance has it: a standby or warm-up catches up.
+    pub role: Role,
     /// Changelog records applied.
     pub records: u64,
     /// Their bytes.

@@ -103,7 +103,7 @@ impl Fake {
     /// Has this task as the active one from now on.
     pub(super) fn has(&self, task: TaskId, state: TaskState, stores: TaskStores) {
         let mut facts = self.facts();
-        facts.tasks.insert(task, LocalTask { view: stores.view(), role: Role::Active, state });
+        facts.tasks.insert(task, LocalTask { view: stores.view(), role: Role::Active, state, lag: None });
         facts.kept.push(stores);
     }
 
@@ -339,7 +339,7 @@ pub(super) fn view(me: &str, owners: &[(TaskId, &str, &str)]) -> ClusterView {
             TaskReport { role: Role::Active, state: TaskState::Running, reason: None, offsets: Default::default() };
         hosts.entry(owner).or_insert_with(|| host(owner, url)).tasks.insert(*task, report);
         let holder = Some(((*owner).into(), TaskState::Running));
-        view.tasks.insert(*task, TaskOf { assigned: Some((*owner).into()), holder, followers: Vec::new() });
+        view.tasks.insert(*task, TaskOf { assigned: Some((*owner).into()), holder, ..TaskOf::default() });
     }
     view.instances = hosts
         .into_iter()
