@@ -37,8 +37,9 @@ pub(crate) struct Followed {
     pub(crate) lag: u64,
     /// The ends of its changelogs (high watermarks), by store.
     pub(crate) ends: Arc<BTreeMap<StoreId, i64>>,
-    /// When this was so (monotonic clock). It grows old while the log is away.
-    pub(crate) as_of: Duration,
+    /// Everything that the active task had committed by then (monotonic clock) is here; `None` before it has caught up for the first
+    /// time. It grows old while the log is away.
+    pub(crate) current_at: Option<Duration>,
 }
 
 /// How far a hosted task is.

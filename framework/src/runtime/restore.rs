@@ -196,21 +196,14 @@ impl Restore {
         self.pending.contains_key(partition)
     }
 
-    /// The changelogs that are read, and their ends as far as they are known.
-    pub(crate) fn ends(&self) -> impl Iterator<Item = (&TopicPartition, i64)> {
-        self.pending.iter().map(|(partition, changelog)| (partition, changelog.end))
+    /// The changelogs that are read.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.pending.keys()
     }
 
     /// Per store what comes next and the end of its changelog, of those that are read.
-    pub(crate) fn stands(&self) -> impl Iterator<Item = (StoreId, i64, i64)> {
+    pub(crate) fn stands(&self) -> impl Iterator<Item = (StoreId, i64, i64)> + Clone {
         self.pending.values().map(|changelog| (changelog.store, changelog.next, changelog.end))
-    }
-
-    /// Whether everything before these offsets was read.
-    pub(crate) fn has_reached(&self, offsets: &BTreeMap<TopicPartition, i64>) -> bool {
-        self.pending
-            .iter()
-            .all(|(partition, changelog)| offsets.get(partition).is_none_or(|end| changelog.next >= *end))
     }
 
     /// Takes over the ends that the reader knows by now.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    currency::Moment,
     follower::{Follower, Readers, Slot, Stage},
     following::Following,
 };
@@ -57,7 +58,7 @@ impl Follower {
         let specs = &sub_topology.stores;
         let has_changelog = specs.iter().any(|spec| spec.changelog.is_some());
         let ids = if has_changelog { self.changelog_ids()? } else { Arc::default() };
-        let (now, now_ms) = (self.shared.clock.monotonic(), self.shared.clock.now_ms());
+        let now = Moment { at: self.shared.clock.monotonic(), at_ms: self.shared.clock.now_ms() };
         let Some(readers) = &mut self.readers else {
             let stage = Stage::Waiting { at: self.reopen_at, stores: Some(Box::new(stores)) };
             self.tasks.insert(id, Slot { role, stage });
@@ -65,11 +66,11 @@ impl Follower {
         };
         let changelogs = Changelogs { specs, partition: id.partition, ids: &ids, until: Until::Released };
         let (stores, restore) = opening::begin(&self.shared, id, stores, |stores| {
-            Restore::begin(stores, &changelogs, &mut *readers.reader, &mut *readers.watermarks, (now, now_ms))
+            Restore::begin(stores, &changelogs, &mut *readers.reader, &mut *readers.watermarks, (now.at, now.at_ms))
         })?;
         tracing::info!(task = %id, ?role, records = restore.remaining(), "following");
         let acceptable = self.shared.settings.acceptable_recovery_lag;
-        let following = Following::new(stores, restore, acceptable, now_ms);
+        let following = Following::new(stores, restore, acceptable, now);
         self.sources.extend(following.changelogs().map(|changelog| (changelog.clone(), id)));
         self.tasks.insert(id, Slot { role, stage: Stage::Following(Box::new(following)) });
         Ok(())

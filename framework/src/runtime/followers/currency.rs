@@ -1,58 +1,64 @@
 //! How old what a follower has is.
 //!
-//! A changelog forgets deletions after a day, so state that was not as new as its changelog within that time is not brought up to date but
-//! rebuilt. A task that runs writes down when it committed; a follower has to find out: once in a while it asks where the changelogs
-//! end, and when it has read up to there, it is at least as new as when it asked. What lies behind the last stable offset is of no account: the
-//! log's cleaner does not touch it.
+//! Once in a while it notes where the changelogs end. When it has read up to there, it has everything that the active task had committed by
+//! then, since records are on the log before they are committed. Queries are told so; and it is written down with the rows now and then,
+//! because a changelog forgets deletions after a day: state that was not as new as its changelog within that time is rebuilt by whoever opens
+//! it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use crate::log::TopicPartition;
+/// A point in time, by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// By the monotonic clock.
+    pub(super) at: Duration,
+    /// In ms since the epoch.
+    pub(super) at_ms: i64,
+}
 
-/// When to ask, and what was answered.
+/// As of when a follower is current.
 #[derive(Debug)]
 pub(super) struct Currency {
-    /// The ends that were asked for, and when, in ms of the wall clock.
-    asked: Option<(i64, BTreeMap<TopicPartition, i64>)>,
+    /// The ends of its changelogs as they were last noted, and when.
+    ends: Vec<i64>,
+    noted: Moment,
+    current: Option<Moment>,
+    /// From when on to write it down again.
     next: Duration,
 }
 
-/// How often to ask.
+/// How often it is written down.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// When to ask again after that failed.
-const RETRY: Duration = Duration::from_secs(10);
 
 // === impl Currency ===
 
 impl Currency {
-    /// Begins with the ends as of `now_ms`.
-    pub(super) fn new(now_ms: i64, ends: BTreeMap<TopicPartition, i64>) -> Self {
-        Self { asked: Some((now_ms, ends)), next: Duration::ZERO }
+    /// Begins with the ends of the changelogs as of `now`.
+    pub(super) fn new(now: Moment, ends: Vec<i64>) -> Self {
+        Self { ends, noted: now, current: None, next: Duration::ZERO }
     }
 
-    /// Whether to ask now. It is [`answered`](Self::answered) or [`failed`](Self::failed) then.
-    pub(super) fn is_due(&self, now: Duration) -> bool {
-        self.asked.is_none() && now >= self.next
+    /// Looks at what comes next and the end of each changelog; the ends are as of `known`. Gives what to write down, if it is time to.
+    pub(super) fn look(&mut self, stands: impl Iterator<Item = (i64, i64)> + Clone, known: Moment) -> Option<i64> {
+        let has_reached = stands.clone().zip(&self.ends).all(|((next, _), end)| next >= *end);
+        if !has_reached {
+            return None;
+        }
+        // What is known at first was asked, and is newer than what the reader then tells.
+        let current = self.current.filter(|current| current.at > self.noted.at).unwrap_or(self.noted);
+        self.current = Some(current);
+        self.noted = known;
+        self.ends.clear();
+        self.ends.extend(stands.map(|(_, end)| end));
+        (current.at >= self.next).then(|| {
+            self.next = current.at + INTERVAL;
+            current.at_ms
+        })
     }
 
-    /// The ends as of `now_ms`.
-    pub(super) fn answered(&mut self, now_ms: i64, ends: BTreeMap<TopicPartition, i64>) {
-        self.asked = Some((now_ms, ends));
-    }
-
-    pub(super) fn failed(&mut self, now: Duration) {
-        self.next = now + RETRY;
-    }
-
-    /// As of when the state is current, as soon as everything before the ends was read: told once.
-    pub(super) fn current_ms(
-        &mut self,
-        now: Duration,
-        has_reached: impl FnOnce(&BTreeMap<TopicPartition, i64>) -> bool,
-    ) -> Option<i64> {
-        let (asked_ms, _) = self.asked.take_if(|(_, ends)| has_reached(ends))?;
-        self.next = now + INTERVAL;
-        Some(asked_ms)
+    /// As of when it has everything that was committed, by the monotonic clock; `None` before it has caught up for the first time.
+    pub(super) fn current_at(&self) -> Option<Duration> {
+        self.current.map(|current| current.at)
     }
 }
 
@@ -60,19 +66,30 @@ impl Currency {
 mod tests {
     use super::*;
 
+    fn at(second: u64) -> Moment {
+        Moment { at: Duration::from_secs(second), at_ms: i64::try_from(second).unwrap_or(0) * 1000 }
+    }
+
     #[test]
-    fn it_is_as_new_as_the_question_when_the_answer_is_reached() {
-        let ends = BTreeMap::from([(TopicPartition::new("c", 0), 7)]);
-        let mut currency = Currency::new(100, ends.clone());
-        assert!(!currency.is_due(INTERVAL), "one question at a time");
-        assert_eq!(currency.current_ms(RETRY, |_| false), None);
-        assert_eq!(currency.current_ms(RETRY, |asked| *asked == ends), Some(100));
-        assert_eq!(currency.current_ms(RETRY, |_| true), None, "told once");
-        let due = INTERVAL + RETRY;
-        assert!(!currency.is_due(INTERVAL) && currency.is_due(due));
-        currency.failed(due);
-        assert!(!currency.is_due(due + RETRY / 2) && currency.is_due(due + RETRY));
-        currency.answered(200, ends);
-        assert_eq!(currency.current_ms(due, |_| true), Some(200));
+    fn it_is_as_new_as_the_ends_that_it_has_reached() {
+        let mut currency = Currency::new(at(1), vec![7, 3]);
+        assert_eq!(currency.look([(6, 7), (3, 3)].into_iter(), at(2)), None);
+        assert_eq!(currency.current_at(), None);
+        assert_eq!(currency.look([(7, 9), (3, 3)].into_iter(), at(3)), Some(1000), "when they were noted, not reached");
+        assert_eq!(currency.look([(8, 9), (3, 3)].into_iter(), at(4)), None);
+        assert_eq!(currency.current_at(), Some(at(1).at), "it is not where it was at second 3");
+        assert_eq!(currency.look([(9, 12), (3, 3)].into_iter(), at(5)), None, "written down a moment ago");
+        assert_eq!(currency.current_at(), Some(at(3).at));
+        let later = 5 + INTERVAL.as_secs();
+        assert_eq!(currency.look([(12, 12), (3, 3)].into_iter(), at(later)), None);
+        assert_eq!(currency.look([(12, 12), (3, 3)].into_iter(), at(later)), Some(at(later).at_ms));
+    }
+
+    #[test]
+    fn a_task_without_changelogs_is_always_current() {
+        let mut currency = Currency::new(at(1), Vec::new());
+        currency.look(std::iter::empty(), at(2));
+        currency.look(std::iter::empty(), at(3));
+        assert_eq!(currency.current_at(), Some(at(2).at));
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::{Order, following::Following};
+use super::{Order, currency::Moment, following::Following};
 use crate::{
     log::{Isolation, LogError, Reader, TopicPartition},
     processor::{ProcessError, with_causes},
@@ -40,9 +40,10 @@ pub(super) struct Follower {
     pub(super) changelog_ids: Option<Arc<ChangelogIds>>,
     /// When to look at all tasks next.
     pub(super) next_look: Duration,
-    /// Until when the log counts as away, and when it was last heard of.
+    /// Until when the log counts as away.
     pub(super) away_until: Duration,
-    pub(super) heard_at: Duration,
+    /// As of when the ends of changelogs are known.
+    pub(super) known: Moment,
     pub(super) memory: MemoryShown,
 }
 
@@ -101,7 +102,7 @@ impl Follower {
             changelog_ids: None,
             next_look: Duration::ZERO,
             away_until: Duration::ZERO,
-            heard_at: shared.clock.monotonic(),
+            known: Moment { at: shared.clock.monotonic(), at_ms: shared.clock.now_ms() },
             memory: MemoryShown::new(&shared.metrics),
             shared,
             orders,

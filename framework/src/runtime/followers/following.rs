@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{caught_up::CaughtUp, currency::Currency};
+use super::{
+    caught_up::CaughtUp,
+    currency::{Currency, Moment},
+};
 use crate::{
     log::{Batch, LogError, Reader, TopicPartition},
     runtime::{Followed, HostedState, HostedTask, restore::Restore},
@@ -44,15 +47,15 @@ const NEAR: u64 = 4096;
 // === impl Following ===
 
 impl Following {
-    /// Stores whose changelogs were assigned at `now_ms`.
-    pub(super) fn new(stores: TaskStores, restore: Restore, acceptable_lag: u64, now_ms: i64) -> Self {
-        let ends = restore.ends().map(|(partition, end)| (partition.clone(), end)).collect();
+    /// Stores whose changelogs were assigned `now`.
+    pub(super) fn new(stores: TaskStores, restore: Restore, acceptable_lag: u64, now: Moment) -> Self {
+        let ends = restore.stands().map(|(_, _, end)| end).collect();
         Self {
             stores,
             restore,
             caught_up: CaughtUp::new(acceptable_lag),
             had_caught_up: false,
-            currency: Currency::new(now_ms, ends),
+            currency: Currency::new(now, ends),
             followed: None,
             is_touched: true,
             is_fed: false,
@@ -65,7 +68,7 @@ impl Following {
 
     /// The changelogs that are followed.
     pub(super) fn changelogs(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.restore.ends().map(|(partition, _)| partition)
+        self.restore.partitions()
     }
 
     /// Records have come.
@@ -85,12 +88,12 @@ impl Following {
         self.is_touched
     }
 
-    /// Writes what has come, and finds out how it stands. `as_of`: when the reader last heard of the log.
+    /// Writes what has come, and finds out how it stands. The ends that the reader knows are as of `known`.
     pub(super) fn look(
         &mut self,
         role: Role,
         reader: &dyn Reader,
-        (now, as_of): (Duration, Duration),
+        (now, known): (Duration, Moment),
     ) -> Result<Seen, StateError> {
         self.restore.look_at_ends(reader);
         let lag = self.restore.remaining();
@@ -99,8 +102,7 @@ impl Following {
         }
         (self.is_touched, self.is_fed) = (false, false);
         self.stores.check()?;
-        let restore = &self.restore;
-        if let Some(current_ms) = self.currency.current_ms(now, |ends| restore.has_reached(ends)) {
+        if let Some(current_ms) = self.currency.look(self.restore.stands().map(|(_, next, end)| (next, end)), known) {
             self.stores.commit(&CommitPoint { current_ms: Some(current_ms), ..CommitPoint::default() })?;
         }
         let caught_up = self.caught_up.look(lag);
@@ -113,7 +115,7 @@ impl Following {
             Some(before) if *before.ends == ends => before.ends,
             _ => Arc::new(ends),
         };
-        let followed = self.followed.insert(Followed { lag, ends, as_of }).clone();
+        let followed = self.followed.insert(Followed { lag, ends, current_at: self.currency.current_at() }).clone();
         let state = if self.caught_up.is() { HostedState::Running } else { HostedState::Restoring };
         let restore = (!self.had_caught_up).then(|| Arc::clone(self.restore.progress()));
         let hosted = HostedTask { role, state, view: self.stores.view(), restore, followed: Some(followed) };
@@ -127,28 +129,6 @@ impl Following {
         let stands = self.restore.stands().filter(|(store, ..)| !known.contains_key(store));
         let changelog_offsets = stands.map(|(store, next, _)| (store, next)).collect();
         self.stores.commit(&CommitPoint { changelog_offsets, ..CommitPoint::default() })
-    }
-
-    /// Whether to ask where its changelogs end, for [`Following::ask_ends`].
-    pub(super) fn asks_ends(&self, now: Duration) -> bool {
-        self.currency.is_due(now)
-    }
-
-    /// Asks the log where its changelogs end now.
-    pub(super) fn ask_ends(&mut self, reader: &mut dyn Reader, (now, now_ms): (Duration, i64)) -> Result<(), LogError> {
-        let changelogs: Vec<_> = self.changelogs().cloned().collect();
-        let ends = changelogs.into_iter().map(|partition| reader.end_offset(&partition).map(|end| (partition, end)));
-        match ends.collect() {
-            Ok(ends) => {
-                self.currency.answered(now_ms, ends);
-                self.is_touched = true;
-                Ok(())
-            }
-            Err(error) => {
-                self.currency.failed(now);
-                Err(error)
-            }
-        }
     }
 
     /// Gives the stores back, with what has not been written yet. A reader that does not let go of a changelog brings records for nobody.

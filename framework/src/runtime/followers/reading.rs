@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::follower::{Follower, Slot, Stage};
+use super::{
+    currency::Moment,
+    follower::{Follower, Slot, Stage},
+};
 use crate::{
     log::ReaderEvent,
     processor::ProcessError,
@@ -14,8 +17,11 @@ use crate::{
 const FETCH_RECORDS: usize = 4096;
 /// How often to look at tasks of which nothing has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// For how long the log counts as away after it was said to be, unless something comes.
+/// For how long the log counts as away after it was said to be. That is said again every second.
 const AWAY: Duration = Duration::from_secs(2);
+/// How old may be what a reader knows of the ends of changelogs: a fetch that brings nothing takes some 50 ms, and that a broker does not answer
+/// at all is found out after half a second.
+const ENDS_AGE: Duration = Duration::from_millis(600);
 
 /// Why a task has to begin again.
 enum Trouble {
@@ -50,7 +56,6 @@ impl Follower {
             }) else {
                 continue;
             };
-            self.heard_at = now;
             match following.apply(batch) {
                 Ok(()) => {}
                 Err(error) if is_damage_of(id, &error) => drop(troubled.insert(id, Trouble::Damaged(error))),
@@ -61,7 +66,6 @@ impl Follower {
         for event in fetched.events {
             match event {
                 ReaderEvent::EndReached { partition, next_offset } => {
-                    self.heard_at = now;
                     if let Some(id) = self.sources.get(&partition)
                         && let Some(Slot { stage: Stage::Following(following), .. }) = self.tasks.get_mut(id)
                     {
@@ -97,30 +101,23 @@ impl Follower {
 
     /// Looks at the tasks for which something has come; once in a while at all.
     pub(super) fn look(&mut self) -> Result<(), ProcessError> {
-        let Some(readers) = &mut self.readers else { return Ok(()) };
+        let Some(readers) = &self.readers else { return Ok(()) };
         let now = self.shared.clock.monotonic();
         let at_all = now >= self.next_look;
         if at_all {
             self.next_look = now + LOOK_INTERVAL;
         }
-        let is_away = now < self.away_until && self.heard_at + AWAY < self.away_until;
-        if !is_away {
-            self.heard_at = now;
+        if now >= self.away_until {
+            let age_ms = i64::try_from(ENDS_AGE.as_millis()).unwrap_or(0);
+            self.known = Moment { at: now.saturating_sub(ENDS_AGE), at_ms: self.shared.clock.now_ms() - age_ms };
         }
-        let (mut reports, mut damaged, mut may_ask) = (Vec::new(), Vec::new(), at_all && !is_away);
+        let (mut reports, mut damaged) = (Vec::new(), Vec::new());
         for (id, slot) in &mut self.tasks {
             let Stage::Following(following) = &mut slot.stage else { continue };
-            if may_ask && following.asks_ends(now) {
-                // It may take long: the others have their turn.
-                may_ask = false;
-                if let Err(error) = following.ask_ends(&mut *readers.reader, (now, self.shared.clock.now_ms())) {
-                    tracing::debug!(task = %id, %error, "the ends of changelogs are not known");
-                }
-            }
             if !at_all && !following.is_touched() {
                 continue;
             }
-            let seen = match following.look(slot.role, &*readers.reader, (now, self.heard_at)) {
+            let seen = match following.look(slot.role, &*readers.reader, (now, self.known)) {
                 Ok(seen) => seen,
                 Err(error) if is_damage_of(*id, &error) => {
                     damaged.push((*id, error));
