@@ -35,6 +35,7 @@ mod overlay;
 mod point;
 mod range;
 mod rocks;
+mod role;
 mod run;
 mod settings;
 mod spec;
@@ -58,6 +59,7 @@ pub use self::{
     point::CommitPoint,
     range::Direction,
     rocks::MemoryBudget,
+    role::Role,
     settings::StateSettings,
     spec::{Retention, StoreId, StoreKind, StoreSpec},
     steps::{TableStep, TableWatch},
