@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{prober::Hearing, pulse::Pulse, status::Status};
+use super::{prober::Hearing, pulse::Pulse, status::Status, stopping::StopRequest};
 use crate::{
     cluster::{AliveAnswer, ClusterView, Role, TaskState},
     metrics::Metrics,
@@ -105,7 +105,13 @@ impl Serving for InstanceServing {
             HostedState::Restoring => TaskState::Restoring,
             HostedState::Running => TaskState::Running,
         };
-        Some(LocalTask { lag: hosted.lag(), view: hosted.view, role: hosted.role, state })
+        let staleness = match &hosted.followed {
+            None if hosted.role == Role::Active => Some(self.hearing.doubt()),
+            followed => {
+                followed.as_ref().and_then(|followed| Some(self.clock.monotonic().saturating_sub(followed.current_at?)))
+            }
+        };
+        Some(LocalTask { lag: hosted.lag(), view: hosted.view, role: hosted.role, state, staleness })
     }
 
     fn restores(&self) -> Vec<RestoreStatus> {
@@ -149,6 +155,10 @@ impl Serving for InstanceServing {
 
     fn alive(&self, asked_by: Option<(&str, u64)>) -> Option<AliveAnswer> {
         self.hearing.answer(asked_by, &self.status, &self.pulse)
+    }
+
+    fn drain(&self) {
+        self.status.request(StopRequest::Drain);
     }
 
     fn metrics(&self) -> &Metrics {

@@ -420,7 +420,11 @@ fn it_goes_on_when_the_log_is_back() -> Result {
     assert!(reports.iter().any(|report| matches!(report, Report::LogUnavailable { .. })), "{reports:?}");
     assert!(reports.iter().all(|report| !matches!(report, Report::Failed { .. })), "{reports:?}");
     assert_eq!(bed.value(TASK, "a")?.as_deref(), Some("1"), "it can be read meanwhile");
-    assert!(current_at(&bed) <= before.map(|at| at + STEP), "and says as of when it is: {before:?}, {:?}", current_at(&bed));
+    assert!(
+        current_at(&bed) <= before.map(|at| at + STEP),
+        "and says as of when it is: {before:?}, {:?}",
+        current_at(&bed)
+    );
     bed.log.set_available(true);
     bed.commit(&[(TASK, "a", 2), (OTHER, "c", 1)])?;
     assert_eq!(caught_up(&bed.turns()), [true], "the other has begun");
