@@ -32,7 +32,13 @@ struct Bed {
 struct Home {
     state: TempDir,
     port: u16,
-    life: Option<(Instance, Faults)>,
+    life: Option<Life>,
+}
+
+struct Life {
+    instance: Instance,
+    faults: Faults,
+    link: EmbeddedLog,
 }
 
 // === impl Bed ===
@@ -53,7 +59,8 @@ impl Bed {
             self.homes.insert(id, Home { state: tempfile::tempdir()?, port, life: None });
         }
         let home = self.homes.get_mut(id).context("it was added")?;
-        let log = Arc::new(FaultyLog::new(Arc::new(self.log.connect())));
+        let link = self.log.connect();
+        let log = Arc::new(FaultyLog::new(Arc::new(link.clone())));
         let config = Config {
             instance_id: id.into(),
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, home.port)),
@@ -68,23 +75,24 @@ impl Bed {
         };
         let faults = log.faults();
         let instance = App::new(self.topology.clone(), config).with_log(log).start().await?;
-        home.life = Some((instance, faults));
+        home.life = Some(Life { instance, faults, link });
         Ok(())
     }
 
     /// As by SIGKILL: nothing that it does reaches the log any more.
     fn kill(&mut self, id: &str) -> anyhow::Result<()> {
         let home = self.homes.get_mut(id).context("an instance")?;
-        let (instance, faults) = home.life.take().context("it runs")?;
+        let Life { instance, faults, link } = home.life.take().context("it runs")?;
         faults.crash();
+        link.set_connected(false);
         // Its threads stand still for the rest of the test.
         std::mem::forget(instance);
         Ok(())
     }
 
     async fn stop_all(self) -> anyhow::Result<()> {
-        for (instance, _) in self.homes.into_values().filter_map(|home| home.life) {
-            instance.stop().await?;
+        for life in self.homes.into_values().filter_map(|home| home.life) {
+            life.instance.stop().await?;
         }
         Ok(())
     }
