@@ -1,13 +1,16 @@
 //! What the query layer may ask of an instance.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use super::{prober::Hearing, pulse::Pulse, status::Status, stopping::StopRequest};
 use crate::{
     cluster::{AliveAnswer, ClusterView, Role, TaskState},
     metrics::Metrics,
     query::{Catalogue, Health, LocalTask, RestoreStatus, Serving, Spread, StoreEntry, TopologyDescription},
-    runtime::{Hosted, HostedState, RestoreReading},
+    runtime::{Hosted, HostedState, HostedTask, RestoreReading},
     state::{MemoryBudget, StoreId, TaskId, TaskView},
     time::Clock,
     topology::{Resolved, StoreLocation},
@@ -62,6 +65,19 @@ impl InstanceServing {
     }
 }
 
+// === impl InstanceServing: how old ===
+
+impl InstanceServing {
+    /// How old a task's committed state may be. An active task's is the latest, unless it is another instance's by now; one that follows
+    /// knows when it had everything.
+    fn staleness(&self, hosted: &HostedTask) -> Option<Duration> {
+        match (hosted.role, hosted.state) {
+            (Role::Active, HostedState::Running) => Some(self.hearing.doubt()),
+            _ => Some(self.clock.monotonic().saturating_sub(hosted.current_at()?)),
+        }
+    }
+}
+
 /// The stores of a topology, when the number of tasks of each sub-topology is known.
 pub(super) fn catalogue(topology: &Resolved, tasks: &[TaskId]) -> Catalogue {
     let in_tasks = topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
@@ -105,13 +121,13 @@ impl Serving for InstanceServing {
             HostedState::Restoring => TaskState::Restoring,
             HostedState::Running => TaskState::Running,
         };
-        let staleness = match &hosted.followed {
-            None if hosted.role == Role::Active => Some(self.hearing.doubt()),
-            followed => {
-                followed.as_ref().and_then(|followed| Some(self.clock.monotonic().saturating_sub(followed.current_at?)))
-            }
-        };
-        Some(LocalTask { lag: hosted.lag(), view: hosted.view, role: hosted.role, state, staleness })
+        Some(LocalTask {
+            staleness: self.staleness(&hosted),
+            lag: hosted.lag(),
+            view: hosted.view,
+            role: hosted.role,
+            state,
+        })
     }
 
     fn restores(&self) -> Vec<RestoreStatus> {
@@ -192,7 +208,6 @@ impl Serving for InstanceServing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::{

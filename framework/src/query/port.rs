@@ -51,11 +51,11 @@ pub struct LocalTask {
     pub role: Role,
     /// How far it is.
     pub state: TaskState,
-    /// How many records of its changelogs a standby or warm-up lacks at most; `None` of an active task, and while that is not known.
-    pub lag: Option<u64>,
     /// How old its committed state may be, compared with the owner's; `None`: that is not known, and nothing is answered from it but as the
     /// owner.
     pub staleness: Option<Duration>,
+    /// How many records of its changelogs a standby or warm-up lacks at most; `None` of an active task, and while that is not known.
+    pub lag: Option<u64>,
 }
 
 /// How far the restore of a task is.

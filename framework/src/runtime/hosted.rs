@@ -26,7 +26,8 @@ pub(crate) struct HostedTask {
     pub(crate) view: Arc<TaskView>,
     /// How far its restore is, if there is one; of a standby or warm-up, until it has caught up for the first time.
     pub(crate) restore: Option<Arc<RestoreProgress>>,
-    /// How a standby or warm-up stands in its changelogs; `None` of an active task, and until the follower has looked.
+    /// How a standby or warm-up stands in its changelogs; of a task that is being promoted, how it stood. `None` of an active task, and until
+    /// the follower has looked.
     pub(crate) followed: Option<Followed>,
 }
 
@@ -57,12 +58,14 @@ impl Hosted {
     /// A task is being restored; `false` if it ran here before and only goes back to its last commit: what it has committed can be
     /// read meanwhile.
     pub(crate) fn restoring(&self, task: TaskId, view: Arc<TaskView>, progress: &Arc<RestoreProgress>) -> bool {
-        let ran = self.get(task).is_some_and(|before| {
-            (before.role, before.state) == (Role::Active, HostedState::Running) && Arc::ptr_eq(&before.view, &view)
-        });
+        let before = self.get(task).filter(|before| Arc::ptr_eq(&before.view, &view));
+        let ran =
+            before.as_ref().is_some_and(|before| (before.role, before.state) == (Role::Active, HostedState::Running));
         let state = if ran { HostedState::Running } else { HostedState::Restoring };
         let restore = Some(Arc::clone(progress));
-        self.set(task, HostedTask { role: Role::Active, state, view, restore, followed: None });
+        // One that is promoted goes on being as old as it was.
+        let followed = before.and_then(|before| before.followed);
+        self.set(task, HostedTask { role: Role::Active, state, view, restore, followed });
         !ran
     }
 
@@ -118,6 +121,12 @@ impl HostedTask {
     /// How many records a standby or warm-up lacks at most; `None` of an active task, and while that is not known.
     #[must_use]
     pub(crate) fn lag(&self) -> Option<u64> {
-        self.followed.as_ref().map(|followed| followed.lag)
+        self.followed.as_ref().filter(|_| self.role != Role::Active).map(|followed| followed.lag)
+    }
+
+    /// When it had everything that the active task had committed, for one that follows or did until a moment ago (monotonic clock).
+    #[must_use]
+    pub(crate) fn current_at(&self) -> Option<Duration> {
+        self.followed.as_ref()?.current_at
     }
 }

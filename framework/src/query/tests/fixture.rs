@@ -106,10 +106,8 @@ impl Fake {
     /// Has this task as the active one from now on.
     pub(super) fn has(&self, task: TaskId, state: TaskState, stores: TaskStores) {
         let mut facts = self.facts();
-        facts.tasks.insert(
-            task,
-            LocalTask { view: stores.view(), role: Role::Active, state, staleness: Some(Duration::ZERO), lag: None },
-        );
+        let staleness = Some(Duration::ZERO);
+        facts.tasks.insert(task, LocalTask { view: stores.view(), role: Role::Active, state, staleness, lag: None });
         facts.kept.push(stores);
     }
 
@@ -117,7 +115,7 @@ impl Fake {
     pub(super) fn follows(&self, task: TaskId, staleness: Duration, stores: TaskStores) {
         let mut facts = self.facts();
         let (view, role, state) = (stores.view(), Role::Standby, TaskState::Running);
-        facts.tasks.insert(task, LocalTask { view, role, state, lag: None, staleness: Some(staleness) });
+        facts.tasks.insert(task, LocalTask { view, role, state, staleness: Some(staleness), lag: Some(0) });
         facts.kept.push(stores);
     }
 
