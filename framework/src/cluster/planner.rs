@@ -22,6 +22,7 @@ use super::metadata::{InstanceId, TaskPlacement};
 use crate::state::TaskId;
 
 mod actives;
+mod explain;
 mod facts;
 mod forecast;
 mod homes;
@@ -35,8 +36,18 @@ mod warm_ups;
 #[cfg(test)]
 mod tests;
 
-pub use self::forecast::{Forecast, forecast};
-use self::{actives::Active, facts::Facts, homes::Place, standbys::standbys, targets::targets, warm_ups::warm_ups};
+use self::{
+    actives::Active,
+    facts::Facts,
+    homes::Place,
+    standbys::{Followers, standbys},
+    targets::targets,
+    warm_ups::warm_ups,
+};
+pub use self::{
+    explain::{Explanation, explain},
+    forecast::{Forecast, forecast},
+};
 
 /// Where every task belongs.
 pub type Placements = BTreeMap<TaskId, TaskPlacement>;
@@ -100,7 +111,7 @@ pub enum Acceptance {
 struct Draft<'a> {
     facts: Facts<'a>,
     actives: Vec<Active>,
-    standbys: Vec<Vec<usize>>,
+    followers: Vec<Followers>,
     warm_ups: Vec<Vec<usize>>,
 }
 
@@ -131,8 +142,7 @@ impl<'a> Draft<'a> {
             actives.map(|(task, (place, target))| Active::new(&facts, task, *place, target)).collect();
         let followers = standbys(&facts, &actives);
         let warm_ups = warm_ups(&facts, &actives, &followers);
-        let standbys = followers.into_iter().map(|followers| followers.standbys).collect();
-        Self { facts, actives, standbys, warm_ups }
+        Self { facts, actives, followers, warm_ups }
     }
 
     fn placements(&self) -> Placements {
@@ -144,7 +154,7 @@ impl<'a> Draft<'a> {
         let active = self.actives[task];
         TaskPlacement {
             active: active.now.as_ref().map(id),
-            standbys: self.standbys[task].iter().map(id).collect(),
+            standbys: self.followers[task].standbys.iter().map(id).collect(),
             warm_ups: self.warm_ups[task].iter().map(id).collect(),
             reason: active.reason,
         }

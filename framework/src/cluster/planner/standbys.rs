@@ -25,8 +25,8 @@ pub(super) struct Standbys<'f, 'a> {
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     pub(super) standbys: Vec<usize>,
-    /// They have to catch up before they take the place of another one.
-    pub(super) awaited: Vec<usize>,
+    /// Who has to catch up, and whose place it takes then.
+    pub(super) awaited: Vec<(usize, usize)>,
 }
 
 /// For each task, who follows it now and who shall.
@@ -170,7 +170,7 @@ impl Standbys<'_, '_> {
             match waits.then(|| goes.next()).flatten() {
                 Some(goes) => {
                     followers.standbys.push(goes);
-                    followers.awaited.push(member);
+                    followers.awaited.push((member, goes));
                 }
                 None => begin.push(member),
             }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::{forecast::carry_out, *};
 use crate::cluster::metadata::Reason;
 
+mod explain;
 mod moves;
 mod standbys;
 

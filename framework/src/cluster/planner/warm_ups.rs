@@ -46,7 +46,7 @@ pub(super) fn warm_ups(facts: &Facts<'_>, actives: &[Active], followers: &[Follo
             Some(member) => wish(Kind::Active, member),
             None => {}
         }
-        followers.awaited.iter().for_each(|member| wish(Kind::Standby, *member));
+        followers.awaited.iter().for_each(|(member, _)| wish(Kind::Standby, *member));
     }
     wishes.sort_unstable();
     let mut left = facts.input.max_warmup_replicas;
