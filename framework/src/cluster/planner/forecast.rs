@@ -29,37 +29,40 @@ pub fn forecast(input: &PlanInput) -> Forecast {
         if plans.last() == Some(&next) {
             return Forecast { plans };
         }
-        carry_out(&mut input, &next);
+        input.carry_out(&next);
         plans.push(next);
     }
     panic!("a plan moves replicas for ever: {input:?}")
 }
 
-/// Makes the input say that everyone has what the plan gave them, and has caught up.
-pub(super) fn carry_out(input: &mut PlanInput, placements: &Placements) {
-    for (instance_id, member) in &mut input.members {
-        let mine = |task| placements.get(task).and_then(|placement| placement.role_of(instance_id));
-        let roles = input.tasks.iter().filter_map(|planned| Some((planned, mine(&planned.task)?)));
-        member.held.clear();
-        member.caught_up.clear();
-        for (planned, role) in roles {
-            if role == Role::Active {
-                member.held.insert(planned.task);
-            }
-            if planned.stateful {
-                member.caught_up.insert(planned.task);
+// === impl PlanInput ===
+
+impl PlanInput {
+    /// Makes it say that everyone has what a plan gave them, and has caught up.
+    pub fn carry_out(&mut self, placements: &Placements) {
+        for (instance_id, member) in &mut self.members {
+            member.held.clear();
+            member.caught_up.clear();
+            for planned in &self.tasks {
+                let placement = placements.get(&planned.task);
+                let Some(role) = placement.and_then(|placement| placement.role_of(instance_id)) else { continue };
+                if role == Role::Active {
+                    member.held.insert(planned.task);
+                }
+                if planned.stateful {
+                    member.caught_up.insert(planned.task);
+                }
             }
         }
+        let mut most = BTreeMap::new();
+        for (task, state) in self.members.values().flat_map(|member| &member.state) {
+            let most = most.entry(*task).or_insert(*state);
+            *most = (*most).max(*state);
+        }
+        for member in self.members.values_mut() {
+            let caught_up = member.caught_up.iter().filter_map(|task| Some((*task, *most.get(task)?)));
+            member.state.extend(caught_up);
+        }
+        self.previous.clone_from(placements);
     }
-    let known = input.members.values().flat_map(|member| &member.state);
-    let mut most = BTreeMap::new();
-    for (task, state) in known {
-        let most = most.entry(*task).or_insert(*state);
-        *most = (*most).max(*state);
-    }
-    for member in input.members.values_mut() {
-        let caught_up = member.caught_up.iter().filter_map(|task| Some((*task, *most.get(task)?)));
-        member.state.extend(caught_up);
-    }
-    input.previous.clone_from(placements);
 }

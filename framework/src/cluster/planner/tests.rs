@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{forecast::carry_out, *};
+use super::*;
 use crate::cluster::metadata::Reason;
 
 mod explain;
@@ -53,13 +53,13 @@ fn member_mut(input: &mut PlanInput, index: usize) -> &mut PlanMember {
 /// The next plan, carried out.
 fn advance(input: &mut PlanInput) {
     let placements = plan(input);
-    carry_out(input, &placements);
+    input.carry_out(&placements);
 }
 
 /// Plans that are carried out until nothing changes any more.
 fn settle(input: &mut PlanInput) {
     let last = forecast(input).plans.pop().expect("a plan");
-    carry_out(input, &last);
+    input.carry_out(&last);
 }
 
 fn actives(placements: &Placements) -> BTreeMap<TaskId, &InstanceId> {
@@ -233,7 +233,7 @@ proptest! {
         let mut changes = 0;
         for placements in &forecast(&input).plans {
             changes += moved(&input.previous, placements, &input.members);
-            carry_out(&mut input, &placements.clone());
+            input.carry_out(placements);
         }
         prop_assert_eq!(share_of(&input.previous, &name(3)), 15);
         let moves = moved(&before, &input.previous, &input.members);

@@ -55,7 +55,7 @@ fn every_placement_has_a_reason_in_words() {
     contains(&left, "instance-0 takes it over, as instance-1 is gone: it follows it and has caught up");
     let mut lost = left.clone();
     lost.members.insert(name(0), PlanMember { state: [(TaskId::new(0, 0), 7)].into(), ..member(1) });
-    contains(&lost, "instance-0 takes it: it has most of the state that is left");
+    contains(&lost, "instance-0 takes it, as instance-1 is gone: it has most of the state that is left");
 
     let mut drained = input.clone();
     member_mut(&mut drained, 0).acceptance = Acceptance::Draining;

@@ -195,7 +195,7 @@ fn a_failed_task_moves_away_alone_and_stays_when_it_failed_everywhere() {
         assert_eq!(after[&broken].reason, Reason::Failure);
         assert!(before.iter().all(|(task, p)| *task == broken || input.previous[task] == *p), "healthy tasks stay");
         assert_eq!(plan(&input), after, "before anybody has followed");
-        carry_out(&mut input, &after);
+        input.carry_out(&after);
     }
 }
 

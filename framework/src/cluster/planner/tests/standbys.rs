@@ -125,13 +125,13 @@ fn an_active_and_its_standby_change_places_without_a_warm_up() {
     input.members.insert(name(1), member(1));
     let first = plan(&input);
     assert!(first.values().all(|p| p.active == Some(name(0)) && p.standbys == [name(1)] && p.warm_ups.is_empty()));
-    carry_out(&mut input, &first);
+    input.carry_out(&first);
     let second = plan(&input);
     assert_eq!(share_of(&second, &name(1)), 3);
     for placement in second.values().filter(|placement| placement.active == Some(name(1))) {
         assert_eq!(placement.standbys, [name(0)], "it has all of the state");
     }
-    carry_out(&mut input, &second);
+    input.carry_out(&second);
     assert_eq!(plan(&input), second);
 }
 
