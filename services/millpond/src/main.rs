@@ -13,12 +13,18 @@ use millpond_cli::{
 
 fn main() -> ExitCode {
     let Cli { command: Command::Plan(args) } = Cli::parse();
-    let answer = plan::run(&args);
-    match answer.and_then(|answer| Ok(io::stdout().write_all(answer.as_bytes())?)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("millpond: {error:#}");
-            ExitCode::FAILURE
-        }
+    let answer = match plan::run(&args) {
+        Ok(answer) => answer,
+        Err(error) => return fail(&error),
+    };
+    match io::stdout().write_all(answer.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&error.into()),
+        _ => ExitCode::SUCCESS,
     }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("millpond: {error:#}");
+    ExitCode::FAILURE
 }
