@@ -217,6 +217,8 @@ async fn an_active_task_that_moves_away_follows_without_a_restore() -> anyhow::R
     }
     let before = bed.followed("a").await?;
     ensure!(before == 0.0, "a has read {before} records that it had written");
+    let restored = bed.restored("b").await?;
+    ensure!(restored == 0.0, "b has restored {restored} records, though its warm-ups had read them");
     bed.append(1)?;
     bed.counted("a", 6).await?;
     until("both standbys have it", PATIENCE, async || {
