@@ -12,7 +12,8 @@ pub struct QueryOptions {
     pub max_deadline: Duration,
     /// How long a request waits for an owner while a key has none, or one that cannot be asked. Default 2 s.
     pub owner_wait: Duration,
-    /// How long it waits for an owner that is restoring the store. Default 500 ms: a promoted standby is done by then.
+    /// How long it waits for an owner that is restoring the store from far behind. Default 500 ms. Of one that has little left, as after a
+    /// promotion, it waits as for an owner that changes.
     pub restoring_wait: Duration,
     /// When a standby is asked, too, where that is allowed and the owner has not answered. Default 50 ms.
     pub hedge_after: Duration,

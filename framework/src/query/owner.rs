@@ -17,6 +17,9 @@ use crate::{
 
 /// How often to look whether the owner has changed.
 const LOOK: Duration = Duration::from_millis(10);
+/// A restore with no more records left than this is soon over: so many a standby may lack that is promoted, if nobody asks for another
+/// number.
+const LITTLE_LEFT: u64 = 10_000;
 /// When an owner that could not be asked is asked again, though nothing has changed.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -35,8 +38,8 @@ enum Miss {
     Final(QueryError),
     /// Who owns the key is changing, or could not be asked.
     Moved(QueryError),
-    /// The owner restores the store.
-    Restoring(QueryError),
+    /// The owner restores the store; it makes sense to wait for it until the request is so old.
+    Restoring(QueryError, Duration),
 }
 
 /// What decides where a key is asked for; when it changes, it is worth asking again.
@@ -62,7 +65,7 @@ impl Api {
                 Ok(outcome) => return Ok(outcome),
                 Err(Miss::Final(error)) => return Err(error),
                 Err(Miss::Moved(error)) => (error, self.options.owner_wait),
-                Err(Miss::Restoring(error)) => (error, self.options.restoring_wait),
+                Err(Miss::Restoring(error, patience)) => (error, patience),
             };
             let left = patience.saturating_sub(lookup.deadline.elapsed()).min(lookup.deadline.remaining());
             if left.is_zero() {
@@ -72,15 +75,24 @@ impl Api {
         }
     }
 
+    /// How long it makes sense to wait for a restore of this instance. One that has little left is the end of a hand-over.
+    fn restoring_wait(&self, task: TaskId) -> Duration {
+        let restores = self.serving.restores();
+        let long = restores.iter().any(|restore| restore.task == task && restore.remaining > LITTLE_LEFT);
+        if long { self.options.restoring_wait } else { self.options.owner_wait.max(self.options.restoring_wait) }
+    }
+
     /// Waits until it changed who owns the task, or the time is over.
     async fn changed(&self, task: TaskId, before: &Ownership, at_most: Duration) {
-        let change = async {
-            while self.ownership(task) == *before {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
         // What does not change is asked again all the same.
-        let _ = tokio::time::timeout(at_most, change).await;
+        let _ = tokio::time::timeout(at_most, self.change(task, before)).await;
+    }
+
+    /// Waits until it changed who owns the task.
+    async fn change(&self, task: TaskId, before: &Ownership) {
+        while self.ownership(task) == *before {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn ownership(&self, task: TaskId) -> Ownership {
@@ -126,7 +138,7 @@ impl Api {
                 }
             };
             match result {
-                Err(miss @ (Miss::Moved(_) | Miss::Restoring(_))) => drop(failure.get_or_insert(miss)),
+                Err(miss @ (Miss::Moved(_) | Miss::Restoring(..))) => drop(failure.get_or_insert(miss)),
                 result => return result,
             }
         }
@@ -136,11 +148,11 @@ impl Api {
     fn without_owner(&self, at: &Target<'_>, without: Without) -> Miss {
         let (store, partition) = (at.store.spec.name.clone(), at.task.partition);
         match without {
-            Without::Restoring => Miss::Restoring(QueryError::StoreRestoring {
-                store,
-                partition: Some(partition),
-                owner: self.serving.instance_id().to_owned(),
-            }),
+            Without::Restoring => {
+                let owner = self.serving.instance_id().to_owned();
+                let error = QueryError::StoreRestoring { store, partition: Some(partition), owner };
+                Miss::Restoring(error, self.restoring_wait(at.task))
+            }
             Without::NoLiveOwner => Miss::Moved(QueryError::NoLiveOwner { store, partition }),
             Without::Refuse => Miss::Final(QueryError::HopLimit { store, partition }),
         }
@@ -156,7 +168,7 @@ impl Api {
                 before.owner = Some(host.instance.to_owned());
                 tokio::select! {
                     answer = self.ask_there(at, host, lookup) => answer,
-                    () = self.changed(at.task, &before, lookup.deadline.remaining()) => Err(Miss::Moved(moved(at, host))),
+                    () = self.change(at.task, &before) => Err(Miss::Moved(moved(at, host))),
                 }
             }
             Way::There(host, _) => self.ask_there(at, host, lookup).await,
@@ -177,11 +189,11 @@ impl Api {
         self.forwarder.ask(host, lookup).await.map(Outcome::Relayed).map_err(|error| match error {
             ForwardError::Final(error) => Miss::Final(error),
             ForwardError::NotOwner => Miss::Moved(moved(at, host)),
-            ForwardError::Restoring => Miss::Restoring(QueryError::StoreRestoring {
-                store: store(),
-                partition: Some(partition),
-                owner: owner(),
-            }),
+            // It has waited as long as that makes sense, and knows better.
+            ForwardError::Restoring => {
+                let error = QueryError::StoreRestoring { store: store(), partition: Some(partition), owner: owner() };
+                Miss::Restoring(error, self.options.restoring_wait)
+            }
             ForwardError::Unreachable(reason) => Miss::Moved(QueryError::OwnerUnreachable {
                 store: store(),
                 partition,

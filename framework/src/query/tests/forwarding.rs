@@ -15,7 +15,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::fixture::{Answer, Fake, PARTITIONS, Row, TASK_OF_UA, ask, get, impatient, start, stores};
-use crate::{cluster::TaskState, query::QueryOptions, state::TaskId};
+use crate::{
+    cluster::{Role, TaskState},
+    query::{QueryOptions, RestoreStatus},
+    state::TaskId,
+};
 
 const PATH: &str = "/stores/delays/keys/UA";
 
@@ -168,6 +172,37 @@ async fn a_standby_answers_for_a_silent_owner_and_says_how_old_it_is() {
     assert_eq!((&answer["served_by"], &answer["role"]), (&json!("c"), &json!("standby")), "its own copy");
     assert_eq!(c.get(PATH).await.problem(), "NoLiveOwner", "it is not the owner");
     assert_eq!(c.get(&format!("{PATH}?consistency=strong")).await.problem(), "InvalidRequest");
+}
+
+#[tokio::test]
+async fn a_restore_that_has_little_left_is_waited_for() {
+    let restore = |remaining| RestoreStatus {
+        task: TASK_OF_UA,
+        role: Role::Active,
+        records: 0,
+        bytes: 0,
+        remaining,
+        records_per_s: 0.0,
+        elapsed: Duration::ZERO,
+        left: None,
+        held_back: None,
+    };
+    let options = QueryOptions { restoring_wait: Duration::ZERO, ..QueryOptions::default() };
+    let restoring = |remaining| {
+        let fake = Fake::new("a");
+        fake.has(TASK_OF_UA, TaskState::Restoring, stores(&[]));
+        fake.facts().restores.push(restore(remaining));
+        fake
+    };
+    let promoted = restoring(10);
+    let url = promoted.start(options.clone()).await;
+    let asked = tokio::spawn(async move { get(&format!("{url}{PATH}")).await });
+    tokio::task::yield_now().await;
+    promoted.has(TASK_OF_UA, TaskState::Running, stores(&[(0, b"UA", "1")]));
+    assert_eq!(asked.await.expect("it does not panic").json()["value"], 1);
+
+    let far_behind = restoring(1_000_000).start(options).await;
+    assert_eq!(get(&format!("{far_behind}{PATH}")).await.problem(), "StoreRestoring");
 }
 
 #[tokio::test]
