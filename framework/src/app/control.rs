@@ -19,7 +19,7 @@ use super::{
     stopping::{StopFacts, StopRequest, StopStep, Stopping},
 };
 use crate::{
-    cluster::{Action, Coordinator, Event, InstanceId, MetadataRecord, Offsets, Role, TaskEvent},
+    cluster::{Action, Coordinator, Event, InstanceId, MetadataRecord, Offsets, Role, TaskEvent, TaskState},
     log::{Membership, MembershipEvent, TopicPartition},
     runtime::{Followers, GlobalsThread, LONG, Report, RestoreReading, Shared, Workers},
     state::{StoreId, TaskId},
@@ -122,7 +122,8 @@ impl Control {
         let now = self.now();
         let request = self.status.requested();
         if request != StopRequest::None {
-            let facts = StopFacts { request, can_drain: self.can_drain(), drain_timeout: self.drain_timeout };
+            let (can_drain, is_taken_over) = (self.can_drain(), self.is_taken_over());
+            let facts = StopFacts { request, can_drain, is_taken_over, drain_timeout: self.drain_timeout };
             let step = self.stopping.step(now, facts);
             if let Next::Stopped = self.stop(step)? {
                 return Ok(false);
@@ -138,6 +139,19 @@ impl Control {
         view.epoch.is_some()
             && !self.status.is_log_away()
             && others.any(|(_, instance)| instance.live && !instance.host.draining)
+    }
+
+    /// Whether others run all tasks, but for those that nobody can run.
+    fn is_taken_over(&mut self) -> bool {
+        let view = self.coordinator.view();
+        let has_failed = |task: &TaskId| {
+            let mut hosts = view.instances.values().filter_map(|instance| instance.host.tasks.get(task));
+            hosts.any(|report| report.state == TaskState::Failed)
+        };
+        let runs = |holder: &Option<(InstanceId, TaskState)>| {
+            holder.as_ref().is_some_and(|(holder, state)| *holder != view.me && *state == TaskState::Running)
+        };
+        view.tasks.iter().all(|(task, seen)| runs(&seen.holder) || has_failed(task))
     }
 
     fn stop(&mut self, step: StopStep) -> Result<Next, AppError> {
@@ -326,8 +340,7 @@ impl Control {
             }
             Action::Drained => {
                 tracing::info!("drained");
-                let step = self.stopping.leave(self.now());
-                return self.stop(step);
+                self.stopping.emptied();
             }
             Action::Stopped => return Ok(Next::Stopped),
             Action::Fatal(error) => return Err(error.into()),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// How long an instance goes on answering after it was asked to stop, at the least: whoever sends requests here learns of it late.
+const LEAST: Duration = Duration::from_millis(500);
 /// How long leaving may take when nobody was made ready for it.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -24,8 +26,10 @@ pub(super) enum Stopping {
     No,
     /// The others take over what this instance has.
     Draining {
-        /// Till then.
-        until: Duration,
+        /// Since then.
+        since: Duration,
+        /// Whether it has nothing any more, and shall have nothing.
+        emptied: bool,
     },
     /// It gives up what it has, whoever takes it.
     Leaving {
@@ -53,6 +57,8 @@ pub(super) struct StopFacts {
     pub(super) request: StopRequest,
     /// Whether there is somebody to take over, and the log to agree about it.
     pub(super) can_drain: bool,
+    /// Whether others run all tasks. Until then the instance knows best whom to ask, and its leaving would hold them up.
+    pub(super) is_taken_over: bool,
     /// How long draining may take.
     pub(super) drain_timeout: Duration,
 }
@@ -74,23 +80,30 @@ impl StopRequest {
 impl Stopping {
     /// What to do now.
     pub(super) fn step(&mut self, now: Duration, facts: StopFacts) -> StopStep {
-        let StopFacts { request, can_drain, drain_timeout } = facts;
+        let StopFacts { request, can_drain, is_taken_over, drain_timeout } = facts;
         match (*self, request) {
             (Self::No, StopRequest::None) => StopStep::Wait,
             (_, StopRequest::AtOnce) => StopStep::End,
             (Self::No, StopRequest::Drain) if can_drain && !drain_timeout.is_zero() => {
-                *self = Self::Draining { until: now + drain_timeout };
+                *self = Self::Draining { since: now, emptied: false };
                 StopStep::Drain
             }
-            (Self::Draining { until }, _) if can_drain && now < until => StopStep::Wait,
+            (Self::Draining { since, emptied: true }, _) if is_taken_over && now >= since + LEAST => self.leave(now),
+            (Self::Draining { since, .. }, _) if can_drain && now < since + drain_timeout => StopStep::Wait,
             (Self::No | Self::Draining { .. }, _) => self.leave(now),
             (Self::Leaving { until }, _) if now < until => StopStep::Wait,
             (Self::Leaving { .. }, _) => StopStep::End,
         }
     }
 
-    /// Others have what this instance had.
-    pub(super) fn leave(&mut self, now: Duration) -> StopStep {
+    /// This instance has nothing any more.
+    pub(super) fn emptied(&mut self) {
+        if let Self::Draining { emptied, .. } = self {
+            *emptied = true;
+        }
+    }
+
+    fn leave(&mut self, now: Duration) -> StopStep {
         *self = Self::Leaving { until: now + LEAVE_DEADLINE };
         StopStep::Leave
     }
@@ -103,7 +116,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn facts(request: StopRequest, can_drain: bool) -> StopFacts {
-        StopFacts { request, can_drain, drain_timeout: 20 * SECOND }
+        StopFacts { request, can_drain, is_taken_over: true, drain_timeout: 20 * SECOND }
     }
 
     #[test]
@@ -125,10 +138,18 @@ mod tests {
         let mut left = Stopping::No;
         assert_eq!(left.step(SECOND, facts(StopRequest::Drain, true)), StopStep::Drain);
         assert_eq!(left.step(2 * SECOND, facts(StopRequest::Drain, false)), StopStep::Leave, "the others have gone");
-        let mut hurried = Stopping::Draining { until: 20 * SECOND };
+        let mut hurried = Stopping::Draining { since: SECOND, emptied: false };
         assert_eq!(hurried.step(SECOND, facts(StopRequest::AtOnce, true)), StopStep::End, "asked again");
-        let mut emptied = Stopping::Draining { until: 20 * SECOND };
-        assert_eq!(emptied.leave(SECOND), StopStep::Leave);
-        assert_eq!(emptied.step(2 * SECOND, facts(StopRequest::Drain, true)), StopStep::Wait);
+    }
+
+    #[test]
+    fn who_is_emptied_answers_until_others_run_its_tasks_and_for_a_moment() {
+        let mut stopping = Stopping::Draining { since: SECOND, emptied: false };
+        stopping.emptied();
+        let (drain, taken_over) = (facts(StopRequest::Drain, true), 2 * SECOND);
+        assert_eq!(stopping.step(SECOND + LEAST / 2, drain), StopStep::Wait, "it is still asked");
+        assert_eq!(stopping.step(taken_over, StopFacts { is_taken_over: false, ..drain }), StopStep::Wait);
+        assert_eq!(stopping.step(taken_over, drain), StopStep::Leave);
+        assert_eq!(stopping.step(3 * SECOND, drain), StopStep::Wait);
     }
 }
