@@ -170,7 +170,7 @@ impl Probes {
     pub fn doubt(&self, now: Duration) -> Duration {
         let mut ages: Vec<_> = self.peers.values().map(|peer| now.saturating_sub(peer.heard)).collect();
         ages.sort_unstable();
-        let others_needed = (1 + self.peers.len()) / 2;
+        let others_needed = self.peers.len().div_ceil(2);
         let age = others_needed.checked_sub(1).and_then(|last| ages.get(last)).copied().unwrap_or_default();
         if self.suspicion_timeout.is_zero() || age <= self.suspicion_timeout { Duration::ZERO } else { age }
     }
