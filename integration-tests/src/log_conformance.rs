@@ -64,6 +64,7 @@ macro_rules! log_conformance {
             groups::a_new_member_makes_a_generation_and_the_leader_stays
             groups::a_member_that_leaves_is_gone_at_once
             groups::a_leader_that_leaves_is_followed_by_another
+            groups::a_member_that_rejoins_comes_back_as_another
             groups::a_dropped_member_is_gone_after_its_session
             groups::a_member_that_does_not_poll_is_voted_out
             groups::committed_positions_are_read_back

@@ -75,6 +75,35 @@ pub fn a_leader_that_leaves_is_followed_by_another(bed: &dyn Bed) -> anyhow::Res
     Ok(())
 }
 
+/// Rule 11: `rejoin` makes another member of this one. It is told that it joined, and not that it lost anything; what it was before is fenced, and
+/// the others see a new generation.
+pub fn a_member_that_rejoins_comes_back_as_another(bed: &dyn Bed) -> anyhow::Result<()> {
+    let (group_id, topic) = (topic(bed, 1, &[])?, topic(bed, 1, &[])?);
+    let mut first = Joining::new(bed, &group_id, "first", DEADLINE)?;
+    let mut second = Joining::new(bed, &group_id, "second", DEADLINE)?;
+    let mut generation = settle(0, &mut [&mut first, &mut second])?;
+    // Once who does not lead, and once who leads.
+    for leads in [false, true] {
+        let (back, staying) =
+            if first.leads() == leads { (&mut first, &mut second) } else { (&mut second, &mut first) };
+        let (before, id) = (back.epoch()?, staying.epoch()?.member_id);
+        back.membership.rejoin()?;
+        ensure!(back.membership.group().epoch().is_none(), "it is no member before it has joined");
+        back.told = None;
+        let stale = back.membership.group().commit(&before, &[(partition(&topic, 0), 1)]);
+        ensure_error!(stale, LogError::Fenced { .. });
+        generation = settle(generation, &mut [&mut *back, &mut *staying])?;
+        let after = back.epoch()?;
+        ensure!(after.member_id != before.member_id, "it has a new id");
+        ensure!(staying.epoch()?.member_id == id, "who stays keeps its id");
+        ensure!(back.lost + staying.lost == 0, "nobody is told of a loss");
+        let stale = back.membership.group().commit(&before, &[(partition(&topic, 0), 1)]);
+        ensure_error!(stale, LogError::Fenced { .. });
+        back.membership.group().commit(&after, &[(partition(&topic, 0), 2)])?;
+    }
+    Ok(())
+}
+
 /// Rule 11: a member whose value is dropped without leaving is gone after its session timeout at the latest.
 pub fn a_dropped_member_is_gone_after_its_session(bed: &dyn Bed) -> anyhow::Result<()> {
     let group_id = topic(bed, 1, &[])?;
