@@ -6,10 +6,11 @@ PROFILE = --release
 
 ROUNDS ?= 50
 SEED ?= 1
+SECONDS ?= 1800
 
 VECTORS ?= integration-tests/vectors
 
-.PHONY: demo test check bench conformance repeat faults build setup setup-test
+.PHONY: demo test check bench conformance repeat faults chaos failover build setup setup-test
 
 demo: setup ## Run the main job: three instances on the embedded log, all flights, queries. ARGS=--exit ends when all answers are right.
 	$(CARGO) run $(PROFILE) -p flights -- demo $(ARGS)
@@ -37,6 +38,14 @@ repeat: setup-test ## The three-process test, N times in a row (default 10).
 faults: setup-test ## Rounds of faults by seed: kills at every step, zombies, a broker that crashes, damaged tables. ROUNDS=50 SEED=1
 	$(CARGO) build $(PROFILE) -p integration-tests --bins
 	$(CARGO) run $(PROFILE) -p integration-tests --bin faults -- --rounds $(ROUNDS) --seed $(SEED)
+
+chaos: setup-test ## Five instances, everything that can go wrong at random, several things at once. SECONDS=1800 SEED=1
+	$(CARGO) build $(PROFILE) -p integration-tests --bins
+	$(CARGO) run $(PROFILE) -p integration-tests --bin faults -- --chaos $(SECONDS) --seed $(SEED)
+
+failover: setup-test ## What losing an instance costs: kill -9, a freeze, a rolling restart, a fourth instance; some minutes. ARGS="kill --times 10"
+	$(CARGO) build $(PROFILE) -p integration-tests --bins
+	$(CARGO) run $(PROFILE) -p integration-tests --bin failover -- $(ARGS)
 
 build: setup
 	$(CARGO) build $(PROFILE) --workspace --all-targets

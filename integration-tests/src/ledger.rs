@@ -8,11 +8,15 @@
 //! * `<prefix>-statements` has, for each account, the first posting, the second, and so on: none left out, none twice, and each balance
 //!   the one before plus the posting.
 
+pub mod answers;
+pub mod audit;
 pub mod bed;
 pub mod books;
+pub mod client;
 pub mod feeder;
 pub mod observer;
 pub mod rows;
+pub mod watch;
 
 use std::collections::BTreeMap;
 
@@ -28,13 +32,13 @@ pub const FAILPOINT: &str = "LEDGER_FAILPOINT";
 pub const DELIVERY_TIMEOUT_MS: &str = "LEDGER_DELIVERY_TIMEOUT_MS";
 /// How many accounts there are.
 pub const ACCOUNTS: u32 = 300;
-/// How many tellers there are.
+/// How many tellers there are for [`PARTITIONS`]; more of them for more partitions, so that each has some.
 pub const TELLERS: u32 = 40;
 /// Tellers who count one transfer each, in which nothing moves: rows enough for a restore to make tables of them, in every partition.
 pub const VISITORS: u32 = 64_000;
 /// What is paid into each account at first.
 pub const DEPOSIT: i64 = 1_000;
-/// Partitions of each topic, and so tasks of each of the two sub-topologies.
+/// Partitions of each topic, and so tasks of each of the two sub-topologies, where nothing else is asked for.
 pub const PARTITIONS: i32 = 4;
 /// The store of balances by account.
 pub const BALANCES: &str = "balances";
@@ -88,9 +92,24 @@ pub struct Balance {
     pub memo: String,
 }
 
+/// What a [`Balance`] says, without its text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many postings there were.
+    pub postings: u64,
+    /// Their sum.
+    pub balance: i64,
+    /// The id of the last one's transfer.
+    pub last: u64,
+}
+
 /// The names of a ledger's own topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
+    /// What their names, and those of the changelogs, begin with: the application id.
+    pub prefix: String,
+    /// Partitions of each, and so tasks of each of the two sub-topologies.
+    pub partitions: i32,
     /// The inputs.
     pub transfers: String,
     /// An output per input.
@@ -150,11 +169,24 @@ pub fn is_visitor(teller: &str) -> bool {
 // === impl Topics ===
 
 impl Topics {
-    /// Those of the ledger with this prefix.
+    /// Those of the ledger with this prefix, of [`PARTITIONS`] partitions.
     #[must_use]
     pub fn of(prefix: &str) -> Self {
         let name = |what: &str| format!("{prefix}-{what}");
-        Self { transfers: name("transfers"), receipts: name("receipts"), statements: name("statements") }
+        let (transfers, receipts, statements) = (name("transfers"), name("receipts"), name("statements"));
+        Self { prefix: prefix.to_owned(), partitions: PARTITIONS, transfers, receipts, statements }
+    }
+
+    /// The same with another number of partitions.
+    #[must_use]
+    pub fn with_partitions(self, partitions: i32) -> Self {
+        Self { partitions, ..self }
+    }
+
+    /// How many tellers write transfers.
+    #[must_use]
+    pub fn tellers(&self) -> u32 {
+        TELLERS * self.partitions.max(PARTITIONS).unsigned_abs() / PARTITIONS.unsigned_abs()
     }
 
     /// Creates them.
@@ -164,7 +196,7 @@ impl Topics {
     pub fn create(&self, log: &dyn Log) -> Result<(), LogError> {
         let new = |name: &String| NewTopic {
             name: name.clone(),
-            partitions: PARTITIONS,
+            partitions: self.partitions,
             replication_factor: None,
             config: BTreeMap::new(),
         };
@@ -193,19 +225,36 @@ impl Balance {
     /// With one more posting.
     #[must_use]
     pub fn after(&self, posting: &Posting) -> Self {
-        let (postings, balance) = (self.postings + 1, self.balance + posting.amount);
-        Self { postings, balance, last: posting.id, memo: memo(postings, balance, posting.id) }
+        let after = self.standing().after(posting);
+        let Standing { postings, balance, last } = after;
+        Self { postings, balance, last, memo: memo(after) }
+    }
+
+    /// What it says, without its text.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing { postings: self.postings, balance: self.balance, last: self.last }
     }
 
     /// Whether its parts belong to each other.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.memo == memo(self.postings, self.balance, self.last)
+        self.memo == memo(self.standing())
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// With one more posting.
+    #[must_use]
+    pub fn after(self, posting: &Posting) -> Self {
+        Self { postings: self.postings + 1, balance: self.balance + posting.amount, last: posting.id }
     }
 }
 
 /// 1 KiB that looks random, and so is hardly compressed.
-fn memo(postings: u64, balance: i64, last: u64) -> String {
+fn memo(Standing { postings, balance, last }: Standing) -> String {
     let mut rng = crate::faults::Rng::new(postings ^ balance.cast_unsigned().rotate_left(20) ^ last.rotate_left(40));
     (0..64).map(|_| format!("{:016x}", rng.next())).collect()
 }

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod checkout;
 pub mod conformance;
 pub mod dashboards;
+pub mod failover;
 pub mod faults;
 pub mod in_process;
 pub mod job;

@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -17,6 +18,8 @@ use tokio::time::{Instant, sleep};
 
 /// The application id of the instances.
 pub const APPLICATION: &str = "flights";
+/// How long an instance may take for an answer: longer than any deadline of its own.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How often a condition is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -114,6 +117,11 @@ impl Instance {
     pub fn with(mut self, variable: &str, value: &str) -> Self {
         self.environment.insert(variable.to_owned(), value.to_owned());
         self
+    }
+
+    /// Sets an environment variable of its next starts.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment.insert(variable.to_owned(), value.to_owned());
     }
 
     /// Puts the state of its next starts on a disk of so many bytes that lives as long as the process; `None`: on the machine's.
@@ -251,6 +259,12 @@ impl Instance {
         self.process.is_some()
     }
 
+    /// The id of its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Kills it with SIGKILL.
     ///
     /// # Errors
@@ -334,7 +348,7 @@ impl Instance {
     /// # Errors
     /// When there is no answer, or it is not JSON.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, Value)> {
-        let answer = reqwest::get(format!("{}{path}", self.url())).await?;
+        let answer = self.fetch(path).await?;
         Ok((answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await?)?))
     }
 
@@ -343,8 +357,11 @@ impl Instance {
     /// # Errors
     /// When there is no answer.
     pub async fn metric(&self, name: &str) -> anyhow::Result<Samples> {
-        let text = reqwest::get(format!("{}/metrics", self.url())).await?.text().await?;
-        Ok(samples(&text, name))
+        Ok(samples(&self.fetch("/metrics").await?.text().await?, name))
+    }
+
+    async fn fetch(&self, path: &str) -> reqwest::Result<reqwest::Response> {
+        http().get(format!("{}{path}", self.url())).timeout(ANSWER).send().await
     }
 
     /// A metric by task.
@@ -412,6 +429,15 @@ impl Drop for Instance {
             let _ = process.wait();
         }
     }
+}
+
+/// A client that keeps no connections: whoever is asked may be another process by then, and one that is to end should not wait for it.
+fn http() -> &'static reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
+        client.expect("a client without TLS needs nothing that could be missing")
+    })
 }
 
 /// Looks at a condition until it holds.

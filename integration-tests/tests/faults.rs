@@ -17,7 +17,7 @@ async fn play(instances: usize, faults: Vec<Fault>) -> anyhow::Result<Report> {
     let _one = ONE.lock().await;
     let (mut broker, folder) = (Broker::private_to_crash()?, tempfile::tempdir()?);
     let faults = faults.into_iter().map(|fault| (Duration::from_secs(1), fault)).collect();
-    let plan = Plan { seed: 1, guarantee: ExactlyOnce, instances, faults };
+    let plan = Plan { seed: 1, guarantee: ExactlyOnce, instances, standbys: 0, faults };
     let report = match round(&mut broker, &plan, folder.path()).await {
         Ok(report) => report,
         Err(error) => return Err(error).with_context(|| format!("logs and state: {}", folder.keep().display())),

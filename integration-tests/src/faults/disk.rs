@@ -21,7 +21,7 @@ const BETWEEN_FLIPS: u64 = 512;
 
 /// Where the stores stand in their changelogs, as far as an instance that is down has them on its disk. Those that do not open are left
 /// out.
-pub(super) fn stored_offsets(
+pub(crate) fn stored_offsets(
     state_dir: &Path,
     topology: &Resolved,
 ) -> anyhow::Result<BTreeMap<TaskId, BTreeMap<TopicPartition, i64>>> {
@@ -93,7 +93,7 @@ fn corrupt_file(path: &Path, everywhere: bool, rng: &mut Rng) -> std::io::Result
 }
 
 /// Tasks that have a folder.
-pub(super) fn tasks(state_dir: &Path, topology: &Resolved) -> anyhow::Result<BTreeSet<TaskId>> {
+pub(crate) fn tasks(state_dir: &Path, topology: &Resolved) -> anyhow::Result<BTreeSet<TaskId>> {
     Ok(task_folders(state_dir, topology)?.into_iter().map(|(task, _)| task).collect())
 }
 

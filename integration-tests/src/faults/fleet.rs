@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use millpond::{
-    config::{Guarantee, MemoryShares},
+    config::Guarantee,
     log::{Isolation, Log, TopicPartition},
     state::TaskId,
     testing::Failpoint,
@@ -18,17 +18,14 @@ use millpond::{
 };
 use tokio::{task::block_in_place, time::sleep};
 
-use super::{
-    Rng, disk,
-    plan::{Plan, name},
-};
+use super::{Rng, disk, plan::name};
 use crate::{
-    ledger::{self, rows::Changelogs},
+    ledger::{self, Topics, rows::Changelogs},
     service::{Instance, until},
 };
 
 /// How long anything may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// How long an instance may take to come to a failpoint; one that does not is killed.
 const FAILPOINT_PATIENCE: Duration = Duration::from_secs(25);
 /// How often to look after the instances.
@@ -37,19 +34,35 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longer than anybody stands still: what a zombie has open only fencing ends.
 const TRANSACTION_TIMEOUT_MS: &str = "30000";
 
+/// What the instances are.
+#[derive(Debug, Clone)]
+pub(crate) struct Kind {
+    /// How many.
+    pub(crate) instances: usize,
+    /// Their guarantee.
+    pub(crate) guarantee: Guarantee,
+    /// How many standbys each task has.
+    pub(crate) standbys: usize,
+    /// Their memory in bytes; `None`: the default.
+    pub(crate) memory: Option<usize>,
+    /// More settings, by the names of their environment variables.
+    pub(crate) settings: Vec<(String, String)>,
+}
+
 /// The instances.
-pub(super) struct Fleet {
-    pub(super) instances: Vec<Instance>,
+pub(crate) struct Fleet {
+    pub(crate) instances: Vec<Instance>,
     lives: Vec<Life>,
     topology: Resolved,
+    partitions: i32,
     log: Arc<dyn Log>,
     clock: SystemClock,
     /// What was told of each life that ended in a crash and was followed by another.
-    pub(super) restored: Vec<Restored>,
+    pub(crate) restored: Vec<Restored>,
     /// Instances that ended though nobody had asked them to.
-    pub(super) ended: Vec<String>,
+    pub(crate) ended: Vec<String>,
     /// The same before they were members.
-    pub(super) not_started: Vec<String>,
+    pub(crate) not_started: Vec<String>,
 }
 
 /// From one start of an instance to its end.
@@ -66,51 +79,57 @@ struct Life {
     after_crash: bool,
     /// Its place in [`Fleet::restored`], if it has one.
     told: Option<usize>,
+    /// Whether it was asked to stop.
+    stopping: bool,
 }
 
 /// What a life after a crash restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Restored {
-    pub(super) instance: &'static str,
+pub(crate) struct Restored {
+    pub(crate) instance: &'static str,
     /// Changelog records restored of tasks that had state on its disk.
-    pub(super) records: u64,
+    pub(crate) records: u64,
     /// The most that it may have been: what the changelogs of these tasks have beyond what was on its disk.
-    pub(super) most: u64,
+    pub(crate) most: u64,
     /// What it would be if the state were wiped.
-    pub(super) whole: u64,
+    pub(crate) whole: u64,
 }
 
 // === impl Fleet ===
 
 impl Fleet {
     /// Instances that are not started.
-    pub(super) fn new(
-        plan: &Plan,
-        application: &str,
+    pub(crate) fn new(
+        kind: &Kind,
+        topics: &Topics,
         bootstrap: &str,
         log: Arc<dyn Log>,
         folder: &Path,
         clock: SystemClock,
     ) -> anyhow::Result<Self> {
-        let guarantee = match plan.guarantee {
+        let application = topics.prefix.as_str();
+        let guarantee = match kind.guarantee {
             Guarantee::ExactlyOnce => "exactly-once",
             Guarantee::AtLeastOnce => "at-least-once",
         };
-        // The least, so that there are tables on disk.
-        let memory = MemoryShares::least(1).to_string();
         let instance = |number| {
-            let instance = Instance::ledger(application, name(number), bootstrap, folder)?;
-            anyhow::Ok(
-                instance
-                    .with("MILLPOND_MEMORY_BYTES", &memory)
-                    .with("MILLPOND_TRANSACTION_TIMEOUT_MS", TRANSACTION_TIMEOUT_MS)
-                    .with("MILLPOND_GUARANTEE", guarantee),
-            )
+            let mut instance = Instance::ledger(application, name(number), bootstrap, folder)?
+                .with("MILLPOND_TRANSACTION_TIMEOUT_MS", TRANSACTION_TIMEOUT_MS)
+                .with("MILLPOND_NUM_STANDBY_REPLICAS", &kind.standbys.to_string())
+                .with("MILLPOND_GUARANTEE", guarantee);
+            if let Some(bytes) = kind.memory {
+                instance.set("MILLPOND_MEMORY_BYTES", &bytes.to_string());
+            }
+            for (variable, value) in &kind.settings {
+                instance.set(variable, value);
+            }
+            anyhow::Ok(instance)
         };
         Ok(Self {
-            instances: (0..plan.instances).map(instance).collect::<Result<_, _>>()?,
-            lives: (0..plan.instances).map(|_| Life::default()).collect(),
+            instances: (0..kind.instances).map(instance).collect::<Result<_, _>>()?,
+            lives: (0..kind.instances).map(|_| Life::default()).collect(),
             topology: ledger::topology(application)?.resolve(application),
+            partitions: topics.partitions,
             log,
             clock,
             restored: Vec::new(),
@@ -119,14 +138,18 @@ impl Fleet {
         })
     }
 
-    pub(super) fn urls(&self) -> Vec<String> {
+    pub(crate) fn topology(&self) -> &Resolved {
+        &self.topology
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
         self.instances.iter().map(Instance::url).collect()
     }
 
     // --- lives ---
 
     /// Starts an instance.
-    pub(super) fn start(&mut self, number: usize, to_die: Option<Failpoint>) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self, number: usize, to_die: Option<Failpoint>) -> anyhow::Result<()> {
         let (instance, life) = (&mut self.instances[number], &mut self.lives[number]);
         // To look at damaged state would be to move it aside.
         if !life.all_damaged {
@@ -139,8 +162,13 @@ impl Fleet {
     }
 
     /// Ends an instance by SIGKILL.
-    pub(super) async fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+    pub(crate) async fn kill(&mut self, number: usize) -> anyhow::Result<()> {
         self.look_at_restored(number).await?;
+        self.kill_now(number)
+    }
+
+    /// The same at once: what it restored is not looked at.
+    pub(crate) fn kill_now(&mut self, number: usize) -> anyhow::Result<()> {
         if self.instances[number].is_running() {
             self.instances[number].kill()?;
         }
@@ -149,7 +177,7 @@ impl Fleet {
     }
 
     /// Ends an instance by SIGTERM.
-    pub(super) async fn stop(&mut self, number: usize) -> anyhow::Result<()> {
+    pub(crate) async fn stop(&mut self, number: usize) -> anyhow::Result<()> {
         self.look_at_restored(number).await?;
         self.instances[number].terminate()?;
         let status = self.instances[number].ended(PATIENCE).await?;
@@ -158,8 +186,25 @@ impl Fleet {
         Ok(())
     }
 
+    /// Asks an instance by SIGTERM to end, and lets it: whoever tends the fleet notices when it has.
+    pub(crate) fn ask_to_stop(&mut self, number: usize) -> anyhow::Result<()> {
+        self.instances[number].terminate()?;
+        self.lives[number].stopping = true;
+        Ok(())
+    }
+
+    /// An instance's state is lost; it is down.
+    pub(crate) fn wipe(&mut self, number: usize) -> anyhow::Result<()> {
+        let state_dir = self.instances[number].state_dir();
+        if state_dir.try_exists()? {
+            std::fs::remove_dir_all(state_dir)?;
+        }
+        self.lives[number] = Life::default();
+        Ok(())
+    }
+
     /// Waits until an instance dies by itself; kills it if it does not for long.
-    pub(super) async fn dies(&mut self, number: usize) -> anyhow::Result<bool> {
+    pub(crate) async fn dies(&mut self, number: usize) -> anyhow::Result<bool> {
         let deadline = self.clock.monotonic() + FAILPOINT_PATIENCE;
         let came_there = loop {
             if self.instances[number].has_ended()?.is_some() {
@@ -181,16 +226,16 @@ impl Fleet {
     }
 
     /// Tables of this instance were damaged.
-    pub(super) fn damaged(&mut self, number: usize) {
+    pub(crate) fn damaged(&mut self, number: usize) {
         self.lives[number].all_damaged = true;
     }
 
-    pub(super) fn lost(&mut self, number: usize, task: TaskId) {
+    pub(crate) fn lost(&mut self, number: usize, task: TaskId) {
         self.lives[number].damaged.insert(task);
     }
 
     /// Lets time pass, and looks after the instances. One that is down stays so.
-    pub(super) async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
         let end = self.clock.monotonic() + time;
         while self.clock.monotonic() < end {
             sleep(LOOK).await;
@@ -200,9 +245,16 @@ impl Fleet {
     }
 
     /// Starts those again that ended by themselves.
-    fn tend(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn tend(&mut self) -> anyhow::Result<()> {
         for number in 0..self.instances.len() {
             if let Some(status) = self.instances[number].has_ended()? {
+                if self.lives[number].stopping {
+                    if !status.success() {
+                        self.ended.push(format!("{} ended with {status} when asked to stop", name(number)));
+                    }
+                    self.begin_life(number, !status.success());
+                    continue;
+                }
                 let log = self.instances[number].read_log()?;
                 let error = log.lines().find(|line| line.contains(" ERROR ") || line.starts_with("Error:"));
                 let told = format!("{} ended with {status}: {}", name(number), error.unwrap_or("no word"));
@@ -220,11 +272,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until all instances are ready.
-    pub(super) async fn all_ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until all instances that run are ready.
+    pub(crate) async fn all_ready(&mut self) -> anyhow::Result<()> {
         let deadline = self.clock.monotonic() + PATIENCE;
         for number in 0..self.instances.len() {
-            while !matches!(self.instances[number].get("/readyz").await, Ok((200, _))) {
+            while self.instances[number].is_running()
+                && !matches!(self.instances[number].get("/readyz").await, Ok((200, _)))
+            {
                 if self.clock.monotonic() > deadline {
                     return self.instances[number].ready(Duration::ZERO).await;
                 }
@@ -238,7 +292,7 @@ impl Fleet {
     // --- what was restored ---
 
     /// Looks what the life of an instance has restored, and whether that is no more than it may.
-    pub(super) async fn look_at_restored(&mut self, number: usize) -> anyhow::Result<()> {
+    pub(crate) async fn look_at_restored(&mut self, number: usize) -> anyhow::Result<()> {
         // One that does not answer now is not looked at.
         let Ok(restored) = self.instances[number].by_task("millpond_restore_records_total").await else {
             return Ok(());
@@ -288,16 +342,23 @@ impl Fleet {
     }
 
     /// How many times damaged state was found.
-    pub(super) fn damages_found(&self) -> anyhow::Result<usize> {
-        let mut found = 0;
-        for instance in &self.instances {
-            found += instance.read_logs()?.matches("the state is damaged: moved aside").count();
-        }
-        Ok(found)
+    pub(crate) fn damages_found(&self) -> anyhow::Result<usize> {
+        self.count_in_logs("the state is damaged: moved aside")
+    }
+
+    /// How often the logs of all lives say so.
+    pub(crate) fn count_in_logs(&self, text: &str) -> anyhow::Result<usize> {
+        let logs = self.instances.iter().map(|instance| Ok(instance.read_logs()?.matches(text).count()));
+        logs.sum()
+    }
+
+    /// Which processes the instances are now.
+    pub(crate) fn pids(&self) -> Vec<Option<u32>> {
+        self.instances.iter().map(Instance::pid).collect()
     }
 
     /// Waits until a condition holds, and looks after the instances meanwhile.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &mut self,
         what: &str,
         mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
@@ -310,7 +371,7 @@ impl Fleet {
     }
 
     /// Deletes the folder of a task.
-    pub(super) fn lose_task(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
+    pub(crate) fn lose_task(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
         let state_dir = self.instances[number].state_dir();
         if let Some(task) = disk::lose_task(state_dir, &self.topology, rng, |_| true)? {
             self.lost(number, task);
@@ -319,14 +380,15 @@ impl Fleet {
     }
 
     /// Waits until the changelogs have all visitors: what is restored from now on becomes tables.
-    pub(super) async fn visitors_are_counted(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn visitors_are_counted(&mut self) -> anyhow::Result<()> {
         let mut reader = self.log.reader(Isolation::ReadUncommitted)?;
         let stores = self.topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
         let counts = stores.filter(|store| &*store.name == ledger::COUNTS);
         let changelog = counts.filter_map(|store| store.changelog.clone()).next().context("counts have a changelog")?;
+        let partitions = self.partitions;
         self.until("all visitors are counted", async || {
             let end = |partition| reader.end_offset(&TopicPartition::new(Arc::clone(&changelog), partition));
-            let records: i64 = block_in_place(|| (0..ledger::PARTITIONS).map(end).sum::<Result<_, _>>())?;
+            let records: i64 = block_in_place(|| (0..partitions).map(end).sum::<Result<_, _>>())?;
             Ok(records >= ledger::VISITORS.into())
         })
         .await
@@ -349,7 +411,7 @@ impl Fleet {
     }
 
     /// The first instance from this one on that has something [`alone`](Self::alone).
-    pub(super) fn first_with_tables(&self, from: usize) -> anyhow::Result<Option<usize>> {
+    pub(crate) fn first_with_tables(&self, from: usize) -> anyhow::Result<Option<usize>> {
         let count = self.instances.len();
         for number in (from..from + count).map(|number| number % count) {
             if !self.alone(number)?.is_empty() {
@@ -360,7 +422,7 @@ impl Fleet {
     }
 
     /// Deletes the folder of a task that an instance has [`alone`](Self::alone).
-    pub(super) fn lose_tables(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
+    pub(crate) fn lose_tables(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<()> {
         let alone = self.alone(number)?;
         let state_dir = self.instances[number].state_dir();
         if let Some(task) = disk::lose_task(state_dir, &self.topology, rng, |task| alone.contains(&task))? {
@@ -370,8 +432,8 @@ impl Fleet {
     }
 
     /// Compares all rows on the disks of all instances, which are stopped, with the changelogs; says how many there are.
-    pub(super) fn check_rows(&self, guarantee: Guarantee) -> anyhow::Result<usize> {
-        let changelogs = Changelogs::read(&*self.log, &self.topology)?;
+    pub(crate) fn check_rows(&self, guarantee: Guarantee) -> anyhow::Result<usize> {
+        let changelogs = Changelogs::read(&*self.log, &self.topology, self.partitions)?;
         let mut rows = 0;
         for instance in &self.instances {
             rows += changelogs.check(instance.state_dir(), &self.topology, guarantee)?;
@@ -380,7 +442,7 @@ impl Fleet {
     }
 
     /// Changes bytes in the tables of an instance.
-    pub(super) fn corrupt(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<usize> {
+    pub(crate) fn corrupt(&mut self, number: usize, rng: &mut Rng) -> anyhow::Result<usize> {
         let tables = disk::corrupt(self.instances[number].state_dir(), &self.topology, rng)?;
         self.damaged(number);
         Ok(tables)

@@ -18,6 +18,8 @@ pub struct Plan {
     pub guarantee: Guarantee,
     /// How many instances.
     pub instances: usize,
+    /// How many standbys each task has.
+    pub standbys: usize,
     /// What happens, each so long after the end of the one before.
     pub faults: Vec<(Duration, Fault)>,
 }
@@ -112,7 +114,7 @@ impl Plan {
             (before, Fault::any(rng, instances, guarantee))
         };
         let faults = (0..count).map(|_| fault(&mut rng)).collect();
-        Self { seed, guarantee, instances, faults }
+        Self { seed, guarantee, instances, standbys: usize::from(seed.is_multiple_of(2)), faults }
     }
 }
 
@@ -215,9 +217,9 @@ fn stop_step(rng: &mut Rng, guarantee: Guarantee) -> Failpoint {
     Failpoint { step, moment: moment(rng), nth: rng.within(1, 3) }
 }
 
-/// Instances are named `a`, `b`, `c`.
-pub(super) fn name(instance: usize) -> &'static str {
-    ["a", "b", "c"][instance]
+/// Instances are named `a`, `b`, `c` and so on: there are five at the most.
+pub(crate) fn name(instance: usize) -> &'static str {
+    ["a", "b", "c", "d", "e"][instance]
 }
 
 impl fmt::Display for Fault {
@@ -254,7 +256,8 @@ impl fmt::Display for Plan {
             Guarantee::ExactlyOnce => "exactly once",
             Guarantee::AtLeastOnce => "at least once",
         };
-        write!(f, "seed {}, {guarantee}, {} instances: ", self.seed, self.instances)?;
+        let Self { seed, instances, standbys, .. } = self;
+        write!(f, "seed {seed}, {guarantee}, {instances} instances, {standbys} standbys: ")?;
         let faults: Vec<String> =
             self.faults.iter().map(|(after, fault)| format!("+{} ms {fault}", after.as_millis())).collect();
         f.write_str(&faults.join("; "))

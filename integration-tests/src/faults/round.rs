@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use millpond::{
+    config::MemoryShares,
     log::{
         Log,
         kafka::{KafkaLog, KafkaOptions},
@@ -15,16 +16,17 @@ use tokio::task::block_in_place;
 
 use super::{
     Fault, Plan, Rng,
-    fleet::{Fleet, Restored},
+    fleet::{Fleet, Kind, Restored},
     plan::name,
 };
 use crate::{
     broker::{Broker, unique},
     ledger::{
         Topics,
+        audit::Checked,
         books::Books,
         feeder::Feeder,
-        observer::{Observer, ask_for_everything},
+        observer::{Asking, Observer, ask_for_everything, check},
     },
 };
 
@@ -39,7 +41,7 @@ pub struct Report {
     /// Inputs.
     pub transfers: usize,
     /// Answers that were checked.
-    pub answers: usize,
+    pub answers: u64,
     /// Questions without an answer, by the code of the refusal.
     pub refused: BTreeMap<String, u64>,
     /// Where instances died, of the failpoints.
@@ -65,14 +67,23 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     let topics = Topics::of(&application);
     let log = connect(broker.bootstrap())?;
     block_in_place(|| topics.create(&*log))?;
-    let mut fleet = Fleet::new(plan, &application, broker.bootstrap(), Arc::clone(&log), folder, clock)?;
+    let kind = Kind {
+        instances: plan.instances,
+        guarantee: plan.guarantee,
+        standbys: plan.standbys,
+        // The least, so that there are tables on disk.
+        memory: Some(MemoryShares::least(1)),
+        settings: Vec::new(),
+    };
+    let mut fleet = Fleet::new(&kind, &topics, broker.bootstrap(), Arc::clone(&log), folder, clock)?;
     let mut feeder = block_in_place(|| Feeder::new(&*log, &topics, plan.seed))?;
     block_in_place(|| feeder.visit())?;
     for number in 0..plan.instances {
         fleet.start(number, None)?;
     }
     fleet.all_ready().await?;
-    let observer = Observer::start(&fleet.urls(), plan.seed, clock)?;
+    let asking = if plan.standbys == 0 { Asking::FOR_THE_LATEST } else { Asking::FOR_ALL };
+    let observer = Observer::start(&fleet.urls(), plan.seed, clock, asking)?;
     let feeding = feeder.run(RATE);
 
     let mut rng = Rng::new(plan.seed.rotate_left(32));
@@ -87,7 +98,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     block_in_place(|| feeding.stop())?;
     fleet.all_ready().await?;
 
-    let mut books = block_in_place(|| Books::open(&*log, &application, plan.guarantee))?;
+    let mut books = block_in_place(|| Books::open(&*log, &topics, plan.guarantee))?.with_clock(clock);
     let settled = fleet
         .until("all transfers are through", async || {
             block_in_place(|| books.read())?;
@@ -104,7 +115,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
             ask_for_everything(&urls, books.page()).await.map(|()| true)
         })
         .await?;
-    let seen = observer.stop().await?;
+    let answers = observer.stop().await?;
     for number in 0..plan.instances {
         fleet.look_at_restored(number).await?;
     }
@@ -116,7 +127,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     }
     block_in_place(|| books.read())?;
     books.check()?;
-    seen.check(books.page(), plan.guarantee)?;
+    let Checked { answers, refused, .. } = check(answers, books.page(), plan.guarantee)?;
     let rows = block_in_place(|| fleet.check_rows(plan.guarantee))?;
     if !fleet.ended.is_empty() && !plan.faults.iter().any(|(_, fault)| fault.may_end_instances()) {
         bail!("instances ended by themselves: {}", fleet.ended.join("; "));
@@ -126,8 +137,8 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     let elapsed = clock.monotonic();
     Ok(Report {
         transfers: books.page().transfers.len(),
-        answers: seen.observations.len(),
-        refused: seen.refused,
+        answers,
+        refused,
         died_at,
         notes,
         rows,
@@ -217,11 +228,11 @@ async fn happen(fault: Fault, fleet: &mut Fleet, broker: &mut Broker, rng: &mut 
 }
 
 /// Starts the broker again. On a machine that is busy it may not be up in time: then once more.
-fn start(broker: &mut Broker) -> anyhow::Result<()> {
+pub(super) fn start(broker: &mut Broker) -> anyhow::Result<()> {
     block_in_place(|| broker.start().or_else(|_| broker.start()).or_else(|_| broker.start()))
 }
 
-fn connect(bootstrap: &str) -> anyhow::Result<Arc<dyn Log>> {
+pub(crate) fn connect(bootstrap: &str) -> anyhow::Result<Arc<dyn Log>> {
     let options =
         KafkaOptions { bootstrap: bootstrap.into(), client_id: "reckoning".into(), ..KafkaOptions::default() };
     Ok(Arc::new(block_in_place(|| KafkaLog::connect(options))?))

@@ -66,7 +66,7 @@ impl Bed {
         let folder = tempfile::tempdir()?;
         let mut bed = Self { log, folder, guarantee, feeder, books: None, running: None, lives: 0 };
         bed.start(None).await?;
-        bed.books = Some(Books::open(&bed.log, PREFIX, guarantee)?);
+        bed.books = Some(Books::open(&bed.log, &topics, guarantee)?);
         Ok(bed)
     }
 
@@ -138,8 +138,9 @@ impl Bed {
         let state_dir = self.state_dir();
         self.running.take().context("it runs")?.instance.stop().await?;
         let topology = topology(PREFIX)?.resolve(PREFIX);
-        let rows =
-            block_in_place(|| Changelogs::read(&self.log, &topology)?.check(&state_dir, &topology, self.guarantee))?;
+        let rows = block_in_place(|| {
+            Changelogs::read(&self.log, &topology, PARTITIONS)?.check(&state_dir, &topology, self.guarantee)
+        })?;
         ensure!(rows > 0, "nothing is on the disk");
         Ok(())
     }

@@ -11,9 +11,11 @@ use anyhow::{Context as _, bail, ensure};
 use millpond::{
     config::Guarantee,
     log::{Batch, Isolation, Log, ReadFrom, Reader, TopicPartition},
+    state::TaskId,
+    time::{Clock as _, SystemClock},
 };
 
-use super::{BALANCES, Balance, COUNTS, DEPOSIT, PARTITIONS, Receipt, Topics, Transfer};
+use super::{BALANCES, Balance, COUNTS, DEPOSIT, Receipt, Standing, Topics, Transfer};
 
 /// The books: what can be read of the topics, committed records only.
 #[derive(Debug)]
@@ -23,7 +25,17 @@ pub struct Books {
     balances_changelog: String,
     counts_changelog: String,
     guarantee: Guarantee,
+    clock: SystemClock,
     page: Page,
+}
+
+/// An account after one of its postings, as it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statement {
+    /// What it says.
+    pub standing: Standing,
+    /// When it was read.
+    pub seen: Duration,
 }
 
 /// What was read so far.
@@ -34,7 +46,9 @@ pub struct Page {
     /// How often each transfer has a receipt.
     pub receipts: BTreeMap<u64, u64>,
     /// By account, in the order of the topic.
-    pub statements: BTreeMap<String, Vec<Balance>>,
+    pub statements: BTreeMap<String, Vec<Statement>>,
+    /// When receipts and statements came, by the task that wrote them: that of sub-topology 0 or 1.
+    pub arrivals: BTreeMap<TaskId, Vec<Duration>>,
     /// Latest by account, from the changelog.
     pub balances: BTreeMap<String, Balance>,
     /// Latest by teller, from the changelog.
@@ -46,6 +60,17 @@ pub struct Page {
     receipts_read: u64,
     statements_read: u64,
     postings: u64,
+    /// The first statement whose parts do not belong to each other.
+    garbled: Option<String>,
+}
+
+/// How far a ledger is: transfers and postings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// That were fed.
+    pub fed: (u64, u64),
+    /// That have their receipts and statements; at least once, some of them twice.
+    pub done: (u64, u64),
 }
 
 /// Records per poll.
@@ -56,22 +81,35 @@ const POLL: Duration = Duration::from_millis(50);
 // === impl Books ===
 
 impl Books {
-    /// The books of the ledger with this prefix; its changelogs must exist.
+    /// The books of the ledger that has these topics; its changelogs must exist.
     ///
     /// # Errors
     /// When the log refuses.
-    pub fn open(log: &dyn Log, prefix: &str, guarantee: Guarantee) -> anyhow::Result<Self> {
-        let topics = Topics::of(prefix);
-        let changelog = |store: &str| format!("{prefix}-{store}-changelog");
+    pub fn open(log: &dyn Log, topics: &Topics, guarantee: Guarantee) -> anyhow::Result<Self> {
+        let topics = topics.clone();
+        let changelog = |store: &str| format!("{}-{store}-changelog", topics.prefix);
         let (balances_changelog, counts_changelog) = (changelog(BALANCES), changelog(COUNTS));
         let mut reader = log.reader(Isolation::ReadCommitted)?;
         for topic in [&topics.transfers, &topics.receipts, &topics.statements, &balances_changelog, &counts_changelog] {
             let topic: Arc<str> = topic.as_str().into();
-            for partition in 0..PARTITIONS {
+            for partition in 0..topics.partitions {
                 reader.assign(&TopicPartition::new(Arc::clone(&topic), partition), ReadFrom::Beginning)?;
             }
         }
-        Ok(Self { reader, topics, balances_changelog, counts_changelog, guarantee, page: Page::default() })
+        let (clock, page) = (SystemClock::new(), Page::default());
+        Ok(Self { reader, topics, balances_changelog, counts_changelog, guarantee, clock, page })
+    }
+
+    /// The same, which tells the time by this clock.
+    #[must_use]
+    pub fn with_clock(self, clock: SystemClock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// What was promised of them.
+    #[must_use]
+    pub fn guarantee(&self) -> Guarantee {
+        self.guarantee
     }
 
     /// What was read.
@@ -85,19 +123,30 @@ impl Books {
     /// # Errors
     /// When the log refuses, or a record cannot be read.
     pub fn read(&mut self) -> anyhow::Result<()> {
-        loop {
-            let fetched = self.reader.poll(POLL_RECORDS, POLL)?;
-            if fetched.batches.is_empty() {
-                return Ok(());
-            }
-            for batch in &fetched.batches {
-                self.take(batch).with_context(|| format!("reading {}", batch.source()))?;
-            }
+        while self.read_some(POLL)? {}
+        Ok(())
+    }
+
+    /// Waits so long for something, and reads it; says whether there was any.
+    ///
+    /// # Errors
+    /// As for [`Books::read`].
+    pub fn read_some(&mut self, wait: Duration) -> anyhow::Result<bool> {
+        let fetched = self.reader.poll(POLL_RECORDS, wait)?;
+        for batch in &fetched.batches {
+            self.take(batch).with_context(|| format!("reading {}", batch.source()))?;
         }
+        Ok(!fetched.batches.is_empty())
     }
 
     fn take(&mut self, batch: &Batch) -> anyhow::Result<()> {
-        let page = &mut self.page;
+        let (page, seen) = (&mut self.page, self.clock.monotonic());
+        let source = batch.source();
+        let written_by = [&self.topics.receipts, &self.topics.statements].map(|topic| **topic == *source.topic);
+        if let Some(sub_topology) = written_by.iter().position(|it| *it) {
+            let task = TaskId::new(u32::try_from(sub_topology)?, source.partition);
+            page.arrivals.entry(task).or_default().push(seen);
+        }
         for record in batch.iter() {
             let key = String::from_utf8(record.key.context("a record has no key")?.to_vec())?;
             let value = record.value.context("a record has no value")?;
@@ -109,7 +158,11 @@ impl Books {
                     page.receipts_read += 1;
                 }
                 topic if topic == self.topics.statements => {
-                    page.statements.entry(key).or_default().push(serde_json::from_slice(value)?);
+                    let balance: Balance = serde_json::from_slice(value)?;
+                    if !balance.is_whole() {
+                        page.garbled.get_or_insert_with(|| format!("a statement of {key} is garbled: {balance:?}"));
+                    }
+                    page.statements.entry(key).or_default().push(Statement { standing: balance.standing(), seen });
                     page.statements_read += 1;
                 }
                 topic if topic == self.balances_changelog => {
@@ -160,10 +213,10 @@ impl Books {
             ensure!(page.transfers.contains_key(id), "a receipt of transfer {id}, which is none");
             ensure!(*count == 1 || self.guarantee == Guarantee::AtLeastOnce, "transfer {id} has {count} receipts");
         }
+        if let Some(garbled) = &page.garbled {
+            bail!("{garbled}");
+        }
         for (account, statements) in &page.statements {
-            for statement in statements {
-                ensure!(statement.is_whole(), "a statement of {account} is garbled: {statement:?}");
-            }
             if self.guarantee == Guarantee::ExactlyOnce {
                 page.check_chain(account, statements)?;
             }
@@ -186,9 +239,9 @@ impl Books {
             ensure!(balance.is_whole(), "the balance of {account} is garbled: {balance:?}");
             let statements = page.statements.get(account).map_or(&[][..], Vec::as_slice);
             let told = match self.guarantee {
-                Guarantee::ExactlyOnce => statements.last() == Some(balance),
+                Guarantee::ExactlyOnce => statements.last().is_some_and(|last| last.standing == balance.standing()),
                 // What a producer that was given up still had under way may have come in behind it.
-                Guarantee::AtLeastOnce => statements.contains(balance),
+                Guarantee::AtLeastOnce => statements.iter().any(|one| one.standing == balance.standing()),
             };
             let last = statements.last();
             ensure!(told, "{account}: the changelog has {balance:?}, the last statement {last:?}");
@@ -235,6 +288,12 @@ impl Books {
 // === impl Page ===
 
 impl Page {
+    /// How much was fed, and how much of it is done: transfers with their receipts, postings with their statements.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { fed: (self.transfers.len() as u64, self.postings), done: (self.receipts_read, self.statements_read) }
+    }
+
     fn put_transfer(&mut self, teller: &str, transfer: Transfer) -> anyhow::Result<()> {
         *self.by_teller.entry(teller.to_owned()).or_default() += 1;
         for posting in transfer.postings() {
@@ -249,9 +308,9 @@ impl Page {
     }
 
     /// The statements of an account are 1, 2, 3, ..., each of another transfer, each the balance before with that transfer's posting.
-    fn check_chain(&self, account: &str, statements: &[Balance]) -> anyhow::Result<()> {
-        let (mut before, mut seen) = (Balance::default(), BTreeSet::new());
-        for statement in statements {
+    fn check_chain(&self, account: &str, statements: &[Statement]) -> anyhow::Result<()> {
+        let (mut before, mut seen) = (Standing::default(), BTreeSet::new());
+        for Statement { standing: statement, .. } in statements {
             let id = statement.last;
             let transfer = self.transfers.get(&id).with_context(|| format!("{account}: there is no transfer {id}"))?;
             let posting = transfer.postings().into_iter().find(|posting| posting.account == account);

@@ -15,7 +15,7 @@ use millpond::{
     time::{Clock as _, SystemClock},
 };
 
-use super::{ACCOUNTS, DEPOSIT, PARTITIONS, TELLERS, Topics, Transfer, VISITORS, account, teller, visitor};
+use super::{ACCOUNTS, DEPOSIT, Topics, Transfer, VISITORS, account, teller, visitor};
 use crate::faults::Rng;
 
 /// How long one try to flush may take.
@@ -31,6 +31,8 @@ const BEAT: Duration = Duration::from_millis(20);
 pub struct Feeder {
     producer: Box<dyn Producer>,
     topic: Arc<str>,
+    partitions: i32,
+    tellers: u32,
     rng: Rng,
     next: u64,
     clock: SystemClock,
@@ -52,8 +54,9 @@ impl Feeder {
     /// When the log refuses.
     pub fn new(log: &dyn Log, topics: &Topics, seed: u64) -> anyhow::Result<Self> {
         let topic = topics.transfers.as_str().into();
-        let clock = SystemClock::new();
-        let mut feeder = Self { producer: log.producer()?, topic, rng: Rng::new(seed), next: 0, clock };
+        let (clock, producer, rng) = (SystemClock::new(), log.producer()?, Rng::new(seed));
+        let (partitions, tellers) = (topics.partitions, topics.tellers());
+        let mut feeder = Self { producer, topic, partitions, tellers, rng, next: 0, clock };
         for number in 0..ACCOUNTS {
             feeder.write(None, account(number), DEPOSIT)?;
         }
@@ -115,7 +118,7 @@ impl Feeder {
     }
 
     fn write(&mut self, from: Option<String>, to: String, amount: i64) -> anyhow::Result<()> {
-        let teller = teller(self.rng.below(u64::from(TELLERS)) as u32);
+        let teller = teller(self.rng.below(u64::from(self.tellers)) as u32);
         self.write_by(&teller, from, to, amount)
     }
 
@@ -125,7 +128,7 @@ impl Feeder {
         let value = serde_json::to_vec(&transfer)?;
         self.producer.append(Append {
             topic: &self.topic,
-            partition: Partitioner::for_key(key.as_bytes(), PARTITIONS),
+            partition: Partitioner::for_key(key.as_bytes(), self.partitions),
             key: Some(key.as_bytes()),
             value: Some(&value),
             timestamp_ms: millpond::time::Clock::now_ms(&self.clock),

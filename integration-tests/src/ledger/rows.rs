@@ -16,8 +16,6 @@ use millpond::{
     topology::Resolved,
 };
 
-use super::PARTITIONS;
-
 /// Records per poll.
 const POLL_RECORDS: usize = 20_000;
 /// How long it may take to read them all.
@@ -42,17 +40,17 @@ struct Logged {
 // === impl Changelogs ===
 
 impl Changelogs {
-    /// Reads them to their ends. The ledger deletes nothing.
+    /// Reads them to their ends, so many partitions of each. The ledger deletes nothing.
     ///
     /// # Errors
     /// When the log refuses, or an end is not reached.
-    pub fn read(log: &dyn Log, topology: &Resolved) -> anyhow::Result<Self> {
+    pub fn read(log: &dyn Log, topology: &Resolved, partitions: i32) -> anyhow::Result<Self> {
         let clock = SystemClock::new();
         let mut reader = log.reader(Isolation::ReadCommitted)?;
         let mut pending = BTreeSet::new();
         let stores = topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
         for changelog in stores.filter_map(|store| store.changelog.as_ref()) {
-            for partition in 0..PARTITIONS {
+            for partition in 0..partitions {
                 let partition = TopicPartition::new(Arc::clone(changelog), partition);
                 reader.assign(&partition, ReadFrom::Beginning)?;
                 pending.insert(partition);
