@@ -20,7 +20,7 @@ use tokio::{task::block_in_place, time::sleep};
 
 use super::{
     Rng, disk,
-    plan::{Plan, name},
+    plan::{Fault, Plan, name},
 };
 use crate::{
     ledger::{self, rows::Changelogs},
@@ -98,12 +98,16 @@ impl Fleet {
         };
         // The least, so that there are tables on disk.
         let memory = MemoryShares::least(1).to_string();
+        // Where a task of which nobody else has state is to be restored, there are none.
+        let alone = plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::KillAtRestore { .. }));
+        let standbys = if alone { "0" } else { "1" };
         let instance = |number| {
             let instance = Instance::ledger(application, name(number), bootstrap, folder)?;
             anyhow::Ok(
                 instance
                     .with("MILLPOND_MEMORY_BYTES", &memory)
                     .with("MILLPOND_TRANSACTION_TIMEOUT_MS", TRANSACTION_TIMEOUT_MS)
+                    .with("MILLPOND_NUM_STANDBY_REPLICAS", standbys)
                     .with("MILLPOND_GUARANTEE", guarantee),
             )
         };
@@ -239,10 +243,14 @@ impl Fleet {
 
     /// Looks what the life of an instance has restored, and whether that is no more than it may.
     pub(super) async fn look_at_restored(&mut self, number: usize) -> anyhow::Result<()> {
-        // One that does not answer now is not looked at.
-        let Ok(restored) = self.instances[number].by_task("millpond_restore_records_total").await else {
-            return Ok(());
-        };
+        // One that does not answer now is not looked at. What a standby has read need not be restored.
+        let (instance, mut restored) = (&self.instances[number], BTreeMap::new());
+        for metric in ["millpond_restore_records_total", "millpond_standby_records_total"] {
+            let Ok(records) = instance.by_task(metric).await else { return Ok(()) };
+            for (task, records) in records {
+                *restored.entry(task).or_insert(0.0) += records;
+            }
+        }
         let life = &self.lives[number];
         if life.all_damaged {
             return Ok(());
