@@ -10,6 +10,7 @@ mod caught_up;
 mod currency;
 mod follower;
 mod following;
+mod leaving;
 mod reading;
 
 #[cfg(test)]
