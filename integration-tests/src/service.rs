@@ -389,6 +389,14 @@ impl Instance {
         Ok(self.metric("millpond_restore_records_total").await?.values().sum())
     }
 
+    /// How many changelog records its standbys and warm-ups have read since its process began.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn followed(&self) -> anyhow::Result<f64> {
+        Ok(self.metric("millpond_standby_records_total").await?.values().sum())
+    }
+
     /// How many tasks it runs.
     ///
     /// # Errors

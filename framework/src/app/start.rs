@@ -108,8 +108,7 @@ impl Start {
             stopping: false.into(),
         });
         let workers = patience.until_done("opening the workers' producers", || Workers::start(&shared))?;
-        let open = || Followers::start(&shared, workers.reporter());
-        let followers = patience.until_done("opening the readers of standbys", open)?;
+        let followers = Followers::start(&shared, workers.reporter())?;
         let transactional_ids = transactional_ids(&shared);
         if let Some(earlier) = own_earlier_record(&records, &config.instance_id) {
             let mut orphans = earlier.transactional_ids.clone();

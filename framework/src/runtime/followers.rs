@@ -10,6 +10,7 @@ mod caught_up;
 mod currency;
 mod follower;
 mod following;
+mod leaving;
 mod reading;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use crossbeam_channel::{Sender, bounded};
 use self::follower::Follower;
 use super::{
     Giver, Report, Shared, Taker, hand_over,
-    threads::{LONG, Thread, Turns, receive},
+    threads::{Thread, Turns},
 };
 use crate::{
     log::LogError,
@@ -79,25 +80,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 // === impl Followers ===
 
 impl Followers {
-    /// Opens its clients and starts the thread.
+    /// Starts the thread.
     pub(crate) fn start(shared: &Arc<Shared>, reports: Sender<Report>) -> Result<Self, LogError> {
         let (orders, to_obey) = bounded(ORDERS);
-        let (opened, open) = bounded(1);
-        let of_follower = Arc::clone(shared);
-        let make = move || {
-            let panics = reports.clone();
-            let (follower, result) = match Follower::open(of_follower, to_obey, reports) {
-                Ok(follower) => (Some(Guarded { follower, reports: panics }), Ok(())),
-                Err(error) => (None, Err(error)),
-            };
-            let _ = opened.send(result);
-            follower.map(|follower| Box::new(follower) as _)
-        };
-        let failed = |error: &dyn std::fmt::Display| LogError::Fatal {
-            reason: format!("cannot start the thread for standbys and warm-ups: {error}"),
-        };
-        let thread = shared.threads.run("millpond-follower".into(), Box::new(make)).map_err(|error| failed(&error))?;
-        receive(&*shared.clock, &open, LONG).map_err(|_| failed(&"it ended at its start"))??;
+        let panics = reports.clone();
+        let follower = Guarded { follower: Follower::new(Arc::clone(shared), to_obey, reports), reports: panics };
+        let thread = shared
+            .threads
+            .run("millpond-follower".into(), Box::new(move || Some(Box::new(follower) as _)))
+            .map_err(|error| LogError::Fatal {
+                reason: format!("cannot start the thread for standbys and warm-ups: {error}"),
+            })?;
         Ok(Self { shared: Arc::clone(shared), orders, thread, followed: BTreeSet::new(), dropping: false })
     }
 

@@ -2,6 +2,7 @@
 
 mod committing;
 mod failures;
+mod leaving;
 mod processing;
 mod recovery;
 mod resets;

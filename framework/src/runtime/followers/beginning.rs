@@ -20,6 +20,8 @@ use crate::{
 
 /// When to try again what the log was away for.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long it goes on beginning with tasks before those that are open have their turn.
+const BEGINNING: Duration = Duration::from_millis(20);
 /// How long to wait before new clients, if those before were new a short time ago.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
@@ -111,27 +113,36 @@ impl Follower {
         self.report(Report::Failed { task: id, error });
     }
 
-    /// Tries again the tasks that could not begin.
+    /// Begins with tasks that have yet to. That takes long if they are many, and those that are open have to be read meanwhile.
     pub(super) fn begin_waiting(&mut self) -> Result<(), ProcessError> {
         let now = self.shared.clock.monotonic();
-        if self.readers.is_none() && now >= self.reopen_at {
-            match Readers::open(&self.shared) {
-                Ok(readers) => self.readers = Some(readers),
-                Err(error) if error.is_retriable() => self.clients_failed(&error),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if self.readers.is_none() {
-            return Ok(());
-        }
         let is_due = |slot: &Slot| matches!(slot.stage, Stage::Waiting { at, .. } if at <= now);
         let due: Vec<_> = self.tasks.iter().filter(|(_, slot)| is_due(slot)).map(|(id, _)| *id).collect();
+        if due.is_empty() || (self.readers.is_none() && !self.open_readers(now)?) {
+            return Ok(());
+        }
         for id in due {
             if let Some(Slot { role, stage: Stage::Waiting { stores, .. } }) = self.tasks.remove(&id) {
                 self.begin(id, role, stores.map(|stores| *stores))?;
             }
+            if self.shared.clock.monotonic() >= now + BEGINNING {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Opens the readers, unless that has to wait; gives whether they are open.
+    fn open_readers(&mut self, now: Duration) -> Result<bool, ProcessError> {
+        if now < self.reopen_at {
+            return Ok(false);
+        }
+        match Readers::open(&self.shared) {
+            Ok(readers) => self.readers = Some(readers),
+            Err(error) if error.is_retriable() => self.clients_failed(&error),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.readers.is_some())
     }
 
     /// The clients are of no further use: all tasks begin again with new ones, from where their stores stand. Until then they stay open.

@@ -28,9 +28,9 @@ pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
     orders: Receiver<Order>,
     reports: Sender<Report>,
-    /// `None` after they failed, until they are opened anew.
+    /// `None` before there is something to read, and after they failed.
     pub(super) readers: Option<Readers>,
-    /// When to open the readers anew, and how long to wait when they fail again soon.
+    /// When the readers may be opened anew, and how long to wait when they fail again soon.
     pub(super) reopen_at: Duration,
     pub(super) backoff: Duration,
     pub(super) tasks: BTreeMap<TaskId, Slot>,
@@ -65,7 +65,7 @@ pub(super) struct Slot {
 pub(super) enum Stage {
     /// Its open stores are on their way here.
     Handed(Taker),
-    /// It could not begin, because the log was away or the clients failed: when to try again, and its stores if they are open.
+    /// It has yet to begin: from when on, and its stores if they are open. Later than at once when the log was away or the clients failed.
     Waiting { at: Duration, stores: Option<Box<TaskStores>> },
     /// Its changelogs are read.
     Following(Box<Following>),
@@ -85,16 +85,21 @@ impl Readers {
     }
 }
 
+// === impl Slot ===
+
+impl Slot {
+    /// A task that is to begin.
+    fn new(role: Role, stores: Option<Box<TaskStores>>) -> Self {
+        Self { role, stage: Stage::Waiting { at: Duration::ZERO, stores } }
+    }
+}
+
 // === impl Follower ===
 
 impl Follower {
-    pub(super) fn open(
-        shared: Arc<Shared>,
-        orders: Receiver<Order>,
-        reports: Sender<Report>,
-    ) -> Result<Self, LogError> {
-        Ok(Self {
-            readers: Some(Readers::open(&shared)?),
+    pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, reports: Sender<Report>) -> Self {
+        Self {
+            readers: None,
             reopen_at: Duration::ZERO,
             backoff: Duration::ZERO,
             tasks: BTreeMap::new(),
@@ -107,20 +112,15 @@ impl Follower {
             shared,
             orders,
             reports,
-        })
+        }
     }
 
     /// One step of the loop; `false` when it was told to stop.
     fn step(&mut self, patience: Duration) -> Result<bool, ProcessError> {
         self.changelog_ids = None;
-        let is_handed = self.tasks.values().any(|slot| matches!(slot.stage, Stage::Handed(_)));
-        let idle = if is_handed { SOON } else { WAIT }.min(patience);
+        let idle = self.idle(patience);
         // Without a changelog there is nothing to read: the wait is for what comes from the control thread.
-        let mut wait = match self.sources.is_empty() {
-            true if self.tasks.is_empty() => IDLE_WAIT.min(patience),
-            true => idle,
-            false => Duration::ZERO,
-        };
+        let mut wait = if self.sources.is_empty() { idle } else { Duration::ZERO };
         loop {
             match self.orders.recv_timeout(wait) {
                 Ok(order) => {
@@ -134,11 +134,28 @@ impl Follower {
                 Err(RecvTimeoutError::Disconnected) => return self.close_all().map(|()| false),
             }
         }
-        self.take_handed()?;
+        self.take_handed();
         self.begin_waiting()?;
         self.read(idle)?;
         self.look()?;
         Ok(true)
+    }
+
+    /// How long to wait for something to do.
+    fn idle(&self, patience: Duration) -> Duration {
+        let now = self.shared.clock.monotonic();
+        let is_due = |slot: &Slot| match &slot.stage {
+            Stage::Waiting { at, .. } => now >= *at && (self.readers.is_some() || now >= self.reopen_at),
+            Stage::Handed(_) | Stage::Following(_) => false,
+        };
+        let is_handed = |slot: &Slot| matches!(slot.stage, Stage::Handed(_));
+        let wait = match &self.tasks {
+            tasks if tasks.values().any(is_due) => Duration::ZERO,
+            tasks if tasks.values().any(is_handed) => SOON,
+            tasks if tasks.is_empty() => IDLE_WAIT,
+            _ => WAIT,
+        };
+        wait.min(patience)
     }
 
     /// Carries an order out; `false` when it was the last.
@@ -148,10 +165,7 @@ impl Follower {
                 // It is open, or on its way to be.
                 Some(slot) if !matches!(slot.stage, Stage::Handed(_)) => slot.role = role,
                 // What was to be handed over has ended.
-                _ => {
-                    self.tasks.remove(&task);
-                    self.begin(task, role, None)?;
-                }
+                _ => drop(self.tasks.insert(task, Slot::new(role, None))),
             },
             Order::Take { task, role, from } => {
                 self.close(task)?;
@@ -183,8 +197,8 @@ impl Follower {
         Ok(true)
     }
 
-    /// Begins with tasks whose stores have come.
-    fn take_handed(&mut self) -> Result<(), ProcessError> {
+    /// Tasks whose stores have come are to begin.
+    fn take_handed(&mut self) {
         let mut taken = Vec::new();
         for (id, slot) in &mut self.tasks {
             if let Stage::Handed(taker) = &mut slot.stage
@@ -196,82 +210,12 @@ impl Follower {
         for (id, role, handed) in taken {
             self.tasks.remove(&id);
             match handed {
-                HandedOver::Stores(stores) => self.begin(id, role, Some(*stores))?,
-                HandedOver::NotOpen => self.begin(id, role, None)?,
+                HandedOver::Stores(stores) => drop(self.tasks.insert(id, Slot::new(role, Some(stores)))),
+                HandedOver::NotOpen => drop(self.tasks.insert(id, Slot::new(role, None))),
                 // It has failed, and that was told. (`Taker` follows the other itself.)
                 HandedOver::Gone | HandedOver::From(_) => self.shared.hosted.remove(id),
             }
         }
-        Ok(())
-    }
-
-    /// What a worker gets of a task that is promoted.
-    fn hand_over(&mut self, id: TaskId) -> Result<HandedOver, ProcessError> {
-        let Some(slot) = self.tasks.remove(&id) else { return Ok(HandedOver::Gone) };
-        let mut stores = match slot.stage {
-            Stage::Handed(taker) => return Ok(HandedOver::From(taker)),
-            Stage::Waiting { stores: None, .. } => return Ok(HandedOver::NotOpen),
-            Stage::Waiting { stores: Some(stores), .. } => *stores,
-            Stage::Following(following) => self.detach(id, *following),
-        };
-        match stores.apply_gathered() {
-            Ok(()) => Ok(HandedOver::Stores(Box::new(stores))),
-            Err(error) => {
-                drop(stores);
-                self.set_damage_aside(id, error)?;
-                Ok(HandedOver::NotOpen)
-            }
-        }
-    }
-
-    /// Closes a task. Says where its stores stand; `None` if they were not open.
-    fn close(&mut self, id: TaskId) -> Result<Option<BTreeMap<StoreId, i64>>, ProcessError> {
-        let Some(slot) = self.tasks.remove(&id) else { return Ok(None) };
-        self.shared.hosted.remove(id);
-        let mut stores = match slot.stage {
-            // Who gives them closes them, or they are closed with the channel.
-            Stage::Handed(_) | Stage::Waiting { stores: None, .. } => return Ok(None),
-            Stage::Waiting { stores: Some(stores), .. } => *stores,
-            Stage::Following(following) => self.detach(id, *following),
-        };
-        let closed = stores.apply_gathered().and_then(|()| {
-            let offsets = stores.committed().changelog_offsets.clone();
-            stores.close().map(|()| offsets)
-        });
-        match closed {
-            Ok(offsets) => Ok(Some(offsets)),
-            Err(error) => self.set_damage_aside(id, error).map(|()| Some(BTreeMap::new())),
-        }
-    }
-
-    fn close_all(&mut self) -> Result<(), ProcessError> {
-        let ids: Vec<_> = self.tasks.keys().copied().collect();
-        ids.into_iter().try_for_each(|id| self.close(id).map(drop))
-    }
-
-    /// Takes a task off the reader.
-    pub(super) fn detach(&mut self, id: TaskId, following: Following) -> TaskStores {
-        for changelog in following.changelogs() {
-            self.sources.remove(changelog);
-        }
-        // One that was never set is none to remove.
-        let _ = self.shared.metrics.standby_lag.remove_label_values(&[&id.to_string()]);
-        let (stores, cancelled) = match &mut self.readers {
-            Some(readers) => following.into_stores(Some(&mut *readers.reader)),
-            None => following.into_stores(None),
-        };
-        if let Err(error) = cancelled {
-            tracing::warn!(task = %id, %error, "the reader did not let go of a changelog");
-        }
-        stores
-    }
-
-    /// What damaged stores hold is lost here. They are closed.
-    pub(super) fn set_damage_aside(&self, id: TaskId, error: StateError) -> Result<(), ProcessError> {
-        if !is_damage_of(id, &error) {
-            return Err(error.into());
-        }
-        Ok(opening::set_aside(&self.shared, id, &error)?)
     }
 
     pub(super) fn report(&self, report: Report) {

@@ -119,7 +119,7 @@ impl Bed {
             stopping: false.into(),
         });
         let ((orders, to_obey), (report, reports)) = (bounded(100), bounded(1000));
-        let follower = Follower::open(Arc::clone(&shared), to_obey, report)?;
+        let follower = Follower::new(Arc::clone(&shared), to_obey, report);
         Ok(Self { log, clock, state, active, shared, orders, reports, follower })
     }
 
