@@ -33,7 +33,7 @@ pub(crate) use self::{
     hosted::{Hosted, HostedState},
     pool::Workers,
     progress::{RestoreProgress, RestoreReading},
-    threads::{LONG, OsThreads, Thread, Threads, Turns, receive},
+    threads::{LONG, OsThreads, Thread, Threads, Turns},
 };
 use crate::{
     config::{Guarantee, MemoryShares, OffsetReset, Timestamps},
