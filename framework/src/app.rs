@@ -9,6 +9,7 @@
 
 mod application;
 mod control;
+pub(crate) mod driven;
 mod error;
 mod internal_topics;
 mod leader_calls;
@@ -193,21 +194,10 @@ impl App {
             .spawn(move || {
                 let start = || {
                     let log = open(log, &config)?;
-                    let replication_factor = config.replication_factor;
-                    let dead_letter_topic = handlers.dead_letter_topic().cloned();
-                    let additional_retention_ms =
-                        i64::try_from(config.window_changelog_additional_retention.as_millis()).unwrap_or(i64::MAX);
-                    let application = Arc::new(Application {
-                        log,
-                        clock,
-                        topology: resolved,
-                        replication_factor,
-                        dead_letter_topic,
-                        overrides: config.internal_topics.clone(),
-                        additional_retention_ms,
-                    });
+                    let application = Arc::new(Application::new(log, clock, resolved, &config, &handlers));
                     let threads = Arc::new(OsThreads);
-                    let start = Start { application, config, metrics, serving, handlers, tables_watch, threads };
+                    let state = None;
+                    let start = Start { application, config, metrics, serving, handlers, tables_watch, state, threads };
                     match start.bring_up() {
                         Ok(control) => control.run(),
                         Err(Halt::Failed(error)) => Err(error),

@@ -30,7 +30,7 @@ use std::{
 
 pub(crate) use self::{
     globals::GlobalsThread,
-    hosted::{Hosted, HostedState},
+    hosted::{Hosted, HostedState, HostedTask},
     pool::Workers,
     progress::{RestoreProgress, RestoreReading},
     threads::{LONG, OsThreads, Thread, Threads, Turns},
