@@ -33,7 +33,7 @@ pub(crate) use self::{
     hosted::{Hosted, HostedState, HostedTask},
     pool::Workers,
     progress::{RestoreProgress, RestoreReading},
-    threads::{LONG, OsThreads, Thread, Threads, Turns},
+    threads::{LONG, MakeTurns, OsThreads, Thread, Threads, Turns},
 };
 use crate::{
     config::{Guarantee, MemoryShares, OffsetReset, Timestamps},

@@ -1,0 +1,196 @@
+//! Whole instances in one thread, on a log in memory, at a time of their own, with everything going wrong that may: all by one seed.
+//!
+//! What runs is what runs in production: the control loop, the coordinator, the workers, the threads that commit, the leader's calls, the
+//! stores. In place of threads there is a scheduler that gives each loop its turns as chance has it ([`crate::runtime`] makes loops of turns);
+//! in place of the clock a time that passes when nobody has anything to do at it; in place of the disk one in memory that keeps what was
+//! flushed; and between each instance and the embedded log a link that is slow, loses calls and answers, and breaks.
+//!
+//! A seed always does the same. So what it found is found again, with every line that is written about it.
+
+mod disk;
+mod instance;
+mod life;
+mod log;
+mod network;
+mod rng;
+mod scheduler;
+mod trace;
+mod witness;
+mod workload;
+mod world;
+
+use std::{rc::Rc, thread::Builder, time::Duration};
+
+use self::{
+    scheduler::{Kind, Scheduler},
+    trace::Trace,
+    world::{Fate, World},
+};
+use crate::{app::AppError, log::LogError, topology::TopologyError};
+
+/// What became of a seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Simulated {
+    /// The seed.
+    pub seed: u64,
+    /// What did not hold, if anything did not.
+    pub violation: Option<String>,
+    /// The last of what happened, a line each with its time in seconds.
+    pub lines: Vec<String>,
+    /// A number for everything that happened: the same for the same seed.
+    pub hash: u64,
+    /// How much time passed in it.
+    pub time: Duration,
+    /// How many turns were given.
+    pub turns: u64,
+    /// How many records were fed.
+    pub fed: u64,
+    /// How many commits there were.
+    pub commits: u64,
+}
+
+/// Why a simulation cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimulationError {
+    /// The log cannot be made.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The topology cannot be made.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// An instance cannot be made.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// There is no thread for it.
+    #[error("cannot start a thread for the simulation")]
+    Thread(#[from] std::io::Error),
+    /// The simulation itself panicked.
+    #[error("the simulation panicked; the message is on standard error")]
+    Panicked,
+}
+
+/// Calls wait inside of each other.
+const STACK_BYTES: usize = 256 << 20;
+/// How long the cluster may take, when nothing goes wrong any more, until all is well.
+const SETTLES_WITHIN: Duration = Duration::from_secs(180);
+/// For how long nothing may change then.
+const STAYS_SETTLED: Duration = Duration::from_secs(15);
+/// How often to look whether all is well.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Plays a seed to its end, or until something does not hold. `lines` of what happened are kept.
+///
+/// # Errors
+/// When the simulation cannot begin; what goes wrong in it is in the result.
+pub fn simulate(seed: u64, lines: usize) -> Result<Simulated, SimulationError> {
+    let thread =
+        Builder::new().name(format!("seed {seed}")).stack_size(STACK_BYTES).spawn(move || play(seed, lines))?;
+    thread.join().unwrap_or(Err(SimulationError::Panicked))
+}
+
+fn play(seed: u64, lines: usize) -> Result<Simulated, SimulationError> {
+    let scheduler = Scheduler::begin(seed, Trace::keeping(lines));
+    let world = World::new(&scheduler)?;
+    let of_watch = Rc::clone(&world);
+    scheduler.watch(Rc::new(move || of_watch.check()));
+    scheduler.add(None, Kind::World, Box::new(Fate(Rc::clone(&world))));
+    Play { scheduler: &scheduler, world: &world }.play();
+    let (fed, commits, time) = (world.fed(), world.commits(), scheduler.now());
+    let (trace, violation, turns) = scheduler.end();
+    let hash = trace.hash();
+    Ok(Simulated { seed, violation, lines: trace.into_lines(), hash, time, turns, fed, commits })
+}
+
+/// The acts of a simulation.
+struct Play<'a> {
+    scheduler: &'a Scheduler,
+    world: &'a World,
+}
+
+// === impl Play ===
+
+impl Play<'_> {
+    fn play(&self) {
+        self.rough();
+        self.world.calm_down();
+        self.settle("after the faults");
+        self.world.set_fed_per_second(5);
+        if self.scheduler.chance(|rng| rng.permille(500)) {
+            self.change("a join", World::join_one);
+        }
+        if self.scheduler.chance(|rng| rng.permille(500)) {
+            self.change("a drain", World::drain_one);
+        }
+        self.stay();
+    }
+
+    /// Things go wrong.
+    fn rough(&self) {
+        let looks = self.scheduler.chance(|rng| rng.between(5, 25));
+        for _ in 0..looks {
+            self.pass(Duration::from_secs(1));
+            if !self.scheduler.is_violated() {
+                self.world.check_stores();
+            }
+        }
+    }
+
+    /// All becomes well, in time.
+    fn settle(&self, when: &str) {
+        self.world.set_fed_per_second(0);
+        let until = self.scheduler.now() + SETTLES_WITHIN;
+        while !self.scheduler.is_violated() {
+            let Some(why) = self.world.unsettled() else { break };
+            if self.scheduler.now() > until {
+                let seconds = SETTLES_WITHIN.as_secs();
+                return self.scheduler.violated(format_args!("{when}, not all is well within {seconds} s: {why}"));
+            }
+            self.pass(LOOK);
+        }
+        if !self.scheduler.is_violated() {
+            self.scheduler.note(format_args!("all is well {when}"));
+            self.world.check_stores();
+        }
+    }
+
+    /// A change that nothing goes wrong with: tasks that do not move are not closed.
+    fn change(&self, what: &str, change: impl FnOnce(&World) -> Option<&'static str>) {
+        if self.scheduler.is_violated() {
+            return;
+        }
+        let before = self.world.open_tasks();
+        self.pass(LOOK);
+        if change(self.world).is_none() {
+            return;
+        }
+        self.pass(Duration::from_secs(3));
+        self.settle(&format!("after {what}"));
+        let after = self.world.open_tasks();
+        for (task, (life, store)) in before {
+            if let Some((_, other)) = after.get(&task).filter(|(owner, other)| *owner == life && *other != store) {
+                self.scheduler
+                    .violated(format_args!("{what} closed task {task}, which did not move ({store:x}, {other:x})"));
+            }
+        }
+    }
+
+    /// Nothing changes any more.
+    fn stay(&self) {
+        if self.scheduler.is_violated() {
+            return;
+        }
+        let order = self.world.order();
+        self.scheduler.set_slowness(4);
+        self.pass(STAYS_SETTLED);
+        let then = self.world.order();
+        if order != then && !self.scheduler.is_violated() {
+            self.scheduler.violated(format_args!("a cluster that is well goes from assignment {order:?} to {then:?}"));
+        }
+    }
+
+    fn pass(&self, time: Duration) {
+        self.scheduler.run_until(self.scheduler.now() + time);
+    }
+}
