@@ -15,6 +15,7 @@ mod internal_topics;
 mod leader_calls;
 mod metadata_topic;
 mod patience;
+mod prober;
 mod pulse;
 mod serving;
 mod start;
@@ -30,7 +31,13 @@ use std::{
 use tokio::{net::TcpListener, sync::oneshot};
 
 use self::{
-    application::Application, patience::Halt, pulse::Pulse, serving::InstanceServing, start::Start, status::Status,
+    application::Application,
+    patience::Halt,
+    prober::{Hearing, probe},
+    pulse::Pulse,
+    serving::InstanceServing,
+    start::Start,
+    status::Status,
 };
 pub use self::{
     application::PrepareError,
@@ -45,7 +52,7 @@ use crate::{
     },
     metrics::Metrics,
     processor::Handlers,
-    query::{QueryOptions, Router, Serving},
+    query::{Prober, QueryOptions, Router, Serving},
     runtime::OsThreads,
     state::TableWatch,
     time::{Clock, SystemClock},
@@ -79,6 +86,8 @@ pub struct Instance {
     control: Option<JoinHandle<Result<(), AppError>>>,
     http: tokio::task::JoinHandle<()>,
     http_stop: oneshot::Sender<()>,
+    /// Asks the other instances whether they are alive.
+    probing: Option<tokio::task::AbortHandle>,
 }
 
 // === impl App ===
@@ -160,7 +169,11 @@ impl App {
         check_dead_letters(&handlers, &resolved)?;
         let instance_id = config.instance_id.clone();
         let status = Arc::new(Status::new(&instance_id.as_str().into()));
-        let pulse = Pulse::new(Arc::clone(&clock), config.session_timeout, config.max_poll_interval);
+        let suspicion_timeout = config.effective_suspicion_timeout();
+        let silence = suspicion_timeout.unwrap_or(config.session_timeout).min(config.session_timeout);
+        let pulse = Pulse::new(Arc::clone(&clock), silence, config.max_poll_interval);
+        let hearing =
+            Hearing::new(instance_id.as_str().into(), suspicion_timeout.unwrap_or_default(), Arc::clone(&clock));
         let serving = Arc::new(InstanceServing::new(
             &resolved,
             &instance_id,
@@ -168,13 +181,14 @@ impl App {
             Arc::clone(&clock),
             Arc::clone(&status),
             pulse,
+            hearing,
         ));
 
         let listener =
             TcpListener::bind(config.http).await.map_err(|source| AppError::Listen { address: config.http, source })?;
         let url = config.url();
         let router = crate::query::router(Arc::clone(&serving) as Arc<dyn Serving>, query)
-            .map_err(|error| AppError::Setting { setting: "the REST interface", problem: error.to_string() })?
+            .map_err(rest_interface)?
             .merge(routes);
         let (http_stop, stopped) = oneshot::channel::<()>();
         let stopped = async move {
@@ -186,6 +200,13 @@ impl App {
             }
         });
         tracing::info!(instance_id, url, application_id, "the REST interface listens");
+
+        let probing = suspicion_timeout.map(|timeout| {
+            let (hearing, status) = (Arc::clone(&serving.hearing), Arc::clone(&status));
+            let prober = Prober::new(&application_id, timeout).map_err(rest_interface)?;
+            Ok::<_, AppError>(tokio::spawn(probe(hearing, status, Arc::new(prober))).abort_handle())
+        });
+        let probing = probing.transpose()?;
 
         let (end, ended) = oneshot::channel();
         let running = Arc::clone(&status);
@@ -215,8 +236,12 @@ impl App {
                 result
             })
             .map_err(AppError::Thread)?;
-        Ok(Instance { url, instance_id, status, ended, control: Some(control), http, http_stop })
+        Ok(Instance { url, instance_id, status, ended, control: Some(control), http, http_stop, probing })
     }
+}
+
+fn rest_interface(error: impl std::fmt::Display) -> AppError {
+    AppError::Setting { setting: "the REST interface", problem: error.to_string() }
 }
 
 fn open(log: Option<Arc<dyn Log>>, config: &Config) -> Result<Arc<dyn Log>, AppError> {
@@ -318,6 +343,9 @@ impl Instance {
             let _ = (&mut self.ended).await;
         }
         let result = self.join();
+        if let Some(probing) = &self.probing {
+            probing.abort();
+        }
         let _ = self.http_stop.send(());
         if self.http.await.is_err() {
             return Err(AppError::Panicked("the REST interface"));

@@ -58,8 +58,10 @@
 mod codec;
 mod coordinator;
 mod error;
+mod eviction;
 mod metadata;
 mod planner;
+mod probes;
 mod registry;
 mod view;
 
@@ -70,10 +72,12 @@ pub use self::{
     codec::{FORMAT_VERSION, MetadataDecoder, MetadataError, MetadataRecord},
     coordinator::{Action, Coordinator, Event, Identity, Settings, TaskEvent},
     error::ClusterError,
+    eviction::Eviction,
     metadata::{
         AssignedMember, Assignment, AssignmentOrder, HostMetadata, InstanceId, Offsets, Reason, Role, TaskPlacement,
         TaskReport, TaskState,
     },
     planner::{Acceptance, Placements, PlanInput, PlanMember, PlanTask, plan},
+    probes::{AliveAnswer, ProbeFailure, Probes},
     view::{ClusterView, InstanceView, TaskView},
 };

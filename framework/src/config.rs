@@ -52,12 +52,24 @@ pub struct Config {
     /// their timestamps; `None`: not even for records that are on the log already. Default 0: only for those.
     /// `MILLPOND_MAX_TASK_IDLE_MS`, where -1 stands for `None`; `max.task.idle.ms` of Kafka Streams.
     pub max_task_idle: Option<Duration>,
+    /// How many other instances follow the changelogs of each task with state, to take it over (*standbys*). Default 1; 0 for none.
+    /// `MILLPOND_NUM_STANDBY_REPLICAS`; `num.standby.replicas` of Kafka Streams.
+    pub num_standby_replicas: usize,
+    /// How many tasks at a time are warmed up where they shall move to, beside the standbys. Default 2, at least 1.
+    /// `MILLPOND_MAX_WARMUP_REPLICAS`; `max.warmup.replicas` of Kafka Streams.
+    pub max_warmup_replicas: usize,
+    /// How many records of its changelogs a standby or warm-up may lack and still count as caught up: the task may move there. Default
+    /// 10,000. `MILLPOND_ACCEPTABLE_RECOVERY_LAG`; `acceptable.recovery.lag` of Kafka Streams.
+    pub acceptable_recovery_lag: u64,
     /// How long a cluster that starts again waits for the members that have its state, before those that came first restore it from
     /// changelogs. Default 3 s. `MILLPOND_STATE_WAIT_MS`.
     pub state_wait: Duration,
     /// How long the group waits for a silent instance. Default 6 s, the least that brokers allow by default.
     /// `MILLPOND_SESSION_TIMEOUT_MS`.
     pub session_timeout: Duration,
+    /// How long an instance may be silent before the others take its tasks, if that is before the session timeout: instances ask each other five
+    /// times a second. Only exactly once, where what is taken is fenced first. 0: never. Default 1.5 s. `MILLPOND_SUSPICION_TIMEOUT_MS`.
+    pub suspicion_timeout: Duration,
     /// How long a worker may be stuck in user code before its instance leaves the group. Default 5 min.
     /// `MILLPOND_MAX_POLL_INTERVAL_MS`.
     pub max_poll_interval: Duration,
@@ -143,8 +155,12 @@ impl Default for Config {
             coalesce_updates: false,
             memory_bytes: 256 << 20,
             max_task_idle: Some(Duration::ZERO),
+            num_standby_replicas: 1,
+            max_warmup_replicas: 2,
+            acceptable_recovery_lag: 10_000,
             state_wait: Duration::from_secs(3),
             session_timeout: Duration::from_secs(6),
+            suspicion_timeout: Duration::from_millis(1500),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
             deserialization_errors: OnError::Fail,
@@ -217,7 +233,18 @@ impl Config {
                     }
                 }
             }
+            "NUM_STANDBY_REPLICAS" => {
+                self.num_standby_replicas = parse(variable, value, "a whole number, or 0 for no standbys")?;
+            }
+            "MAX_WARMUP_REPLICAS" => self.max_warmup_replicas = natural(variable, value)?,
+            "ACCEPTABLE_RECOVERY_LAG" => {
+                self.acceptable_recovery_lag = parse(variable, value, "a number of records, or 0")?;
+            }
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
+            "SUSPICION_TIMEOUT_MS" => {
+                let ms = parse(variable, value, "a number of milliseconds, or 0")?;
+                self.suspicion_timeout = Duration::from_millis(ms);
+            }
             "MAX_POLL_INTERVAL_MS" => self.max_poll_interval = millis(variable, value)?,
             "TRANSACTION_TIMEOUT_MS" => self.transaction_timeout = millis(variable, value)?,
             "DESERIALIZATION_ERRORS" => self.deserialization_errors = on_error(variable, value)?,
@@ -251,6 +278,12 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// How long an instance may be silent, where that is looked at.
+    pub(crate) fn effective_suspicion_timeout(&self) -> Option<Duration> {
+        let timeout = self.suspicion_timeout;
+        (self.guarantee == Guarantee::ExactlyOnce && !timeout.is_zero()).then_some(timeout)
     }
 
     /// Where other instances reach this one.
@@ -315,12 +348,17 @@ mod tests {
             ("MILLPOND_GUARANTEE", "at-least-once"),
             ("MILLPOND_KAFKA_SASL_USERNAME", "me"),
             ("MILLPOND_PROCESSING_ERRORS", "dead-letter"),
+            ("MILLPOND_NUM_STANDBY_REPLICAS", "0"),
+            ("MILLPOND_MAX_WARMUP_REPLICAS", "4"),
+            ("MILLPOND_ACCEPTABLE_RECOVERY_LAG", "0"),
             ("MILLPOND_TOPIC_SEGMENT_MS", "1"),
             ("MILLPOND_INTERNAL_TOPICS", r#"{"*-changelog": {"segment.ms": "2"}}"#),
             ("HOME", "/"),
         ])
         .expect("all values are valid");
         assert_eq!(config.threads, 3);
+        let replicas = (config.num_standby_replicas, config.max_warmup_replicas, config.acceptable_recovery_lag);
+        assert_eq!(replicas, (0, 4, 0));
         assert_eq!(config.url(), "http://127.0.0.1:81");
         assert_eq!(config.guarantee, Guarantee::AtLeastOnce);
         assert_eq!(config.kafka["sasl.username"], "me");
@@ -340,9 +378,14 @@ mod tests {
     fn a_wrong_value_is_named() {
         let error = config(&[("MILLPOND_THREADS", "many")]).expect_err("not a number");
         assert_eq!(error.to_string(), r#"MILLPOND_THREADS="many" is not a whole number above 0"#);
-        for (variable, value) in
-            [("THREADS", "0"), ("CAPACITY", "0"), ("COMMIT_INTERVAL_MS", "0"), ("REPLICATION_FACTOR", "-3")]
-        {
+        for (variable, value) in [
+            ("THREADS", "0"),
+            ("CAPACITY", "0"),
+            ("COMMIT_INTERVAL_MS", "0"),
+            ("REPLICATION_FACTOR", "-3"),
+            ("MAX_WARMUP_REPLICAS", "0"),
+            ("NUM_STANDBY_REPLICAS", "-1"),
+        ] {
             assert!(config(&[(&format!("MILLPOND_{variable}"), value)]).is_err(), "{variable}={value}");
         }
     }

@@ -54,6 +54,10 @@ pub struct Metrics {
     pub cluster_rebalances: IntCounter,
     /// Tasks without a live owner, as this instance sees it.
     pub cluster_unassigned_tasks: IntGauge,
+    /// Silent instances that this one has put out of the cluster.
+    pub cluster_evictions: IntCounter,
+    /// How often this instance was put out by others, which did not hear it.
+    pub cluster_evicted: IntCounter,
     /// How long the log has been out of reach, in seconds; 0 while it is reachable.
     pub log_unavailable: Gauge,
 }
@@ -147,6 +151,14 @@ impl Metrics {
             cluster_rebalances: register(
                 r,
                 IntCounter::new("millpond_cluster_rebalances_total", "Generations this instance went through")?,
+            )?,
+            cluster_evictions: register(
+                r,
+                IntCounter::new("millpond_cluster_evictions_total", "Silent instances put out by this one")?,
+            )?,
+            cluster_evicted: register(
+                r,
+                IntCounter::new("millpond_cluster_evicted_total", "Times others put this instance out as silent")?,
             )?,
             cluster_unassigned_tasks: gauge(
                 r,

@@ -13,6 +13,7 @@
 //! | `GET /stores/{store}/keys/{key}` | the entry of a key; with `?as_of=<ms>` as it was then, where the store keeps versions |
 //! | `GET /stores` | the stores that may be queried, and the owner of each partition |
 //! | `GET /cluster` | the instances and their tasks |
+//! | `GET /cluster/alive` | that the instance is alive, and whom it hears; instances ask each other |
 //! | `GET /restores` | the tasks whose stores are being restored here: records, bytes, rate, time left |
 //! | `GET /topology` | the topology's description |
 //! | `GET /livez`, `/readyz` | whether the instance lives, is ready |
@@ -43,6 +44,7 @@ mod options;
 mod overview;
 mod port;
 mod probes;
+mod probing;
 mod problem;
 mod read;
 mod reads;
@@ -71,6 +73,7 @@ pub use self::{
     error::{QueryError, Seen},
     options::QueryOptions,
     port::{Catalogue, Health, LocalTask, RestoreStatus, Serving, Spread, StoreEntry, TopologyDescription},
+    probing::Prober,
     server::serve,
 };
 use self::{
@@ -116,6 +119,7 @@ pub fn router(serving: Arc<dyn Serving>, options: QueryOptions) -> Result<Router
         .route("/stores/{store}/keys/", get(keys::empty))
         .route("/stores/{store}/keys/{key}", get(keys::by_path))
         .route("/cluster", get(overview::cluster))
+        .route("/cluster/alive", get(probing::alive))
         .route("/restores", get(restores::restores))
         .route("/topology", get(overview::topology))
         .route("/livez", get(probes::livez))

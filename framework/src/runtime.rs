@@ -23,7 +23,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -177,6 +177,10 @@ pub(crate) struct Shared {
     pub(crate) transactional_prefix: String,
     /// When each worker last made progress, in ms of the monotonic clock.
     pub(crate) progress: Vec<AtomicU64>,
+    /// The metadata topic's partition.
+    pub(crate) metadata: TopicPartition,
+    /// How far the control thread has read it, and told the workers what follows from it: the offset of the next record.
+    pub(crate) metadata_read: AtomicI64,
     /// Set when the workers are told to stop: one that waits for the log gives up waiting.
     pub(crate) stopping: AtomicBool,
 }

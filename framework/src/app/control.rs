@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,11 +13,12 @@ use super::{
     AppError,
     leader_calls::{Call, LeaderCalls},
     metadata_topic::MetadataTopic,
+    prober::Hearing,
     pulse::Pulse,
     status::Status,
 };
 use crate::{
-    cluster::{Action, Coordinator, Event, MetadataRecord, Offsets, Role, TaskEvent},
+    cluster::{Action, Coordinator, Event, InstanceId, MetadataRecord, Offsets, Role, TaskEvent},
     log::{Membership, MembershipEvent, TopicPartition},
     runtime::{GlobalsThread, LONG, Report, RestoreReading, Shared, Workers},
     state::{StoreId, TaskId},
@@ -49,6 +50,9 @@ pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) status: Arc<Status>,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) hearing: Arc<Hearing>,
+    /// What the coordinator was told last.
+    pub(super) suspects: BTreeMap<InstanceId, Arc<str>>,
     pub(super) max_poll_interval: Duration,
     /// When a stop that was asked for is to be over.
     pub(super) stop_by: Option<Duration>,
@@ -146,6 +150,14 @@ impl Control {
                 return Ok(Next::Stopped);
             }
         }
+        self.shared.metadata_read.store(self.metadata.next(), Ordering::Release);
+        let suspects = self.hearing.suspects();
+        if suspects != self.suspects {
+            self.suspects.clone_from(&suspects);
+            if let Next::Stopped = self.step(Event::Suspects(suspects))? {
+                return Ok(Next::Stopped);
+            }
+        }
         while let Ok(report) = self.workers.reports().try_recv() {
             for event in self.heard(report)? {
                 if let Next::Stopped = self.step(event)? {
@@ -224,6 +236,13 @@ impl Control {
         match action {
             Action::PublishHost(host) => self.metadata.publish(&MetadataRecord::Host(host)),
             Action::PublishAssignment(assignment) => self.metadata.publish(&MetadataRecord::Assignment(assignment)),
+            Action::PublishEviction(eviction) => {
+                self.shared.metrics.cluster_evictions.inc();
+                self.metadata.publish(&MetadataRecord::Eviction(eviction));
+            }
+            Action::PublishEvictionTombstone { instance_id } => {
+                self.metadata.publish(&MetadataRecord::EvictionGone(instance_id));
+            }
             Action::PublishTombstone { instance_id } => self.metadata.publish(&MetadataRecord::HostGone(instance_id)),
             Action::QueryMembers { generation } => self.calls.make(Call::Members { generation }),
             Action::CheckTopics { generation } => self.calls.make(Call::Topics { generation }),
@@ -245,9 +264,18 @@ impl Control {
                     self.act(action)?;
                 }
             }
-            Action::ReleaseTask { task } => self.workers.release_task(task),
+            Action::ReleaseTask { task, .. } => self.workers.release_task(task),
             Action::DropAll => self.workers.drop_all(),
             Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
+            Action::Rejoin => {
+                self.shared.metrics.cluster_evicted.inc();
+                // As when the membership is lost.
+                self.shared.hosted.clear();
+                self.pulse.begin();
+                if let Err(error) = self.membership.rejoin() {
+                    tracing::warn!(%error, "leaving the group takes long");
+                }
+            }
             Action::Drained => self.status.request_stop(),
             Action::Stopped => return Ok(Next::Stopped),
             Action::Fatal(error) => return Err(error.into()),

@@ -23,6 +23,8 @@ pub(super) struct MetadataTopic {
     reader: Box<dyn Reader>,
     producer: Box<dyn Producer>,
     decoder: MetadataDecoder,
+    /// The offset of the next record to read.
+    next: i64,
     clock: Arc<dyn Clock>,
 }
 
@@ -41,7 +43,7 @@ impl MetadataTopic {
         let mut next = reader.beginning_offset(&partition)?;
         reader.assign(&partition, ReadFrom::Beginning)?;
         let producer = log.producer()?;
-        let mut this = Self { topic, log, reader, producer, decoder: MetadataDecoder::default(), clock };
+        let mut this = Self { topic, log, reader, producer, decoder: MetadataDecoder::default(), next, clock };
         let (deadline, mut records) = (this.clock.monotonic() + LOAD_TIMEOUT, Vec::new());
         while next < end {
             if this.clock.monotonic() > deadline {
@@ -58,20 +60,34 @@ impl MetadataTopic {
                 }
             }
         }
+        this.next = next;
         Ok((this, records))
+    }
+
+    /// The offset of the next record to read: everything before was returned.
+    pub(super) fn next(&self) -> i64 {
+        self.next
     }
 
     /// Waits up to `timeout` for records.
     pub(super) fn poll(&mut self, timeout: Duration) -> Result<Vec<MetadataRecord>, LogError> {
         let fetched = self.reader.poll(FETCH_RECORDS, timeout)?;
         for event in fetched.events {
-            if let ReaderEvent::OutOfRange { partition, offset } = event {
-                tracing::warn!(%partition, offset, "the metadata topic was truncated; reading it anew");
-                self.reader.assign(&partition, ReadFrom::Beginning)?;
+            match event {
+                ReaderEvent::OutOfRange { partition, offset } => {
+                    tracing::warn!(%partition, offset, "the metadata topic was truncated; reading it anew");
+                    self.reader.assign(&partition, ReadFrom::Beginning)?;
+                }
+                ReaderEvent::EndReached { next_offset, .. } => self.next = self.next.max(next_offset),
+                ReaderEvent::Unavailable { .. } => {}
             }
         }
-        let records = fetched.batches.iter().flat_map(|batch| batch.iter());
-        Ok(records.filter_map(|record| self.decoder.decode(record.key, record.value)).collect())
+        let mut records = Vec::new();
+        for record in fetched.batches.iter().flat_map(|batch| batch.iter()) {
+            self.next = record.offset + 1;
+            records.extend(self.decoder.decode(record.key, record.value));
+        }
+        Ok(records)
     }
 
     /// Appends a record. A failure is logged, not returned: the coordinator repeats what it does not see on the topic.

@@ -17,7 +17,8 @@ use crate::time::Clock;
 #[derive(Debug)]
 pub(super) struct Pulse {
     clock: Arc<dyn Clock>,
-    session_timeout: Duration,
+    /// After so long a silence others may take what is hosted here.
+    silence: Duration,
     max_poll_interval: Duration,
     /// Times are in ms of the monotonic clock.
     beat_ms: AtomicU64,
@@ -28,12 +29,13 @@ pub(super) struct Pulse {
 // === impl Pulse ===
 
 impl Pulse {
-    /// The pulse of an instance whose membership ends when it is silent for `session_timeout`, or not polled for `max_poll_interval`.
-    pub(super) fn new(clock: Arc<dyn Clock>, session_timeout: Duration, max_poll_interval: Duration) -> Self {
+    /// The pulse of an instance whose membership ends when it is silent for as long as `silence`, or not polled for
+    /// `max_poll_interval`.
+    pub(super) fn new(clock: Arc<dyn Clock>, silence: Duration, max_poll_interval: Duration) -> Self {
         let now = millis(clock.monotonic());
         Self {
             clock,
-            session_timeout,
+            silence,
             max_poll_interval,
             beat_ms: now.into(),
             polled_ms: now.into(),
@@ -41,14 +43,14 @@ impl Pulse {
         }
     }
 
-    /// The control thread goes on. After a gap of a session timeout it is doubtful for as long again whether this instance is still a
+    /// The control thread goes on. After so long a silence it is doubtful for as long again whether this instance is still a
     /// member: by then the client library has asked.
     pub(super) fn beat(&self) {
         let now = self.now();
         let gap = now.saturating_sub(self.beat_ms.load(Ordering::SeqCst));
-        if gap > millis(self.session_timeout) {
+        if gap > millis(self.silence) {
             tracing::warn!(stood_still_ms = gap, "answering nothing until the membership is certain");
-            self.doubtful_until_ms.store(now + millis(self.session_timeout), Ordering::SeqCst);
+            self.doubtful_until_ms.store(now + millis(self.silence), Ordering::SeqCst);
         }
         // After the doubt, so that a query sees one of them.
         self.beat_ms.store(now, Ordering::SeqCst);
@@ -66,12 +68,17 @@ impl Pulse {
         self.doubtful_until_ms.store(0, Ordering::SeqCst);
     }
 
+    /// Whether the control thread went on within this time.
+    pub(super) fn beats(&self, within: Duration) -> bool {
+        self.now().saturating_sub(self.beat_ms.load(Ordering::SeqCst)) <= millis(within)
+    }
+
     /// Whether what is hosted here is certainly not another instance's.
     pub(super) fn may_answer(&self) -> bool {
         let now = self.now();
         let within =
             |since: &AtomicU64, limit: Duration| now.saturating_sub(since.load(Ordering::SeqCst)) <= millis(limit);
-        within(&self.beat_ms, self.session_timeout)
+        within(&self.beat_ms, self.silence)
             && within(&self.polled_ms, self.max_poll_interval)
             && now >= self.doubtful_until_ms.load(Ordering::SeqCst)
     }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{pulse::Pulse, status::Status};
+use super::{prober::Hearing, pulse::Pulse, status::Status};
 use crate::{
-    cluster::{ClusterView, Role, TaskState},
+    cluster::{AliveAnswer, ClusterView, Role, TaskState},
     metrics::Metrics,
     query::{Catalogue, Health, LocalTask, RestoreStatus, Serving, Spread, StoreEntry, TopologyDescription},
     runtime::{Hosted, HostedState, RestoreReading},
@@ -21,6 +21,7 @@ pub(super) struct InstanceServing {
     instance_id: String,
     pub(super) status: Arc<Status>,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) hearing: Arc<Hearing>,
     pub(super) hosted: Arc<Hosted>,
     pub(super) stores: OnceLock<Arc<Catalogue>>,
     pub(super) globals: OnceLock<Arc<TaskView>>,
@@ -40,6 +41,7 @@ impl InstanceServing {
         clock: Arc<dyn Clock>,
         status: Arc<Status>,
         pulse: Pulse,
+        hearing: Hearing,
     ) -> Self {
         let description = topology.describe();
         let json = serde_json::to_value(&description).unwrap_or_else(|error| error.to_string().into());
@@ -48,6 +50,7 @@ impl InstanceServing {
             instance_id: instance_id.to_owned(),
             status,
             pulse: Arc::new(pulse),
+            hearing: Arc::new(hearing),
             hosted: Arc::default(),
             stores: OnceLock::new(),
             globals: OnceLock::new(),
@@ -141,6 +144,10 @@ impl Serving for InstanceServing {
         health
     }
 
+    fn alive(&self, asked_by: Option<(&str, u64)>) -> Option<AliveAnswer> {
+        self.hearing.answer(asked_by, &self.status, &self.pulse)
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -193,7 +200,10 @@ mod tests {
         let topology = Topology::builder("copy");
         topology.stream("in", Serdes::<String, String>::default()).to("out");
         let topology = topology.build()?.resolve("copy");
-        let serving = InstanceServing::new(&topology, "a", Metrics::new()?, clock, status, pulse);
+        let serving = {
+            let hearing = Hearing::new("a".into(), second, Arc::clone(&clock));
+            InstanceServing::new(&topology, "a", Metrics::new()?, clock, status, pulse, hearing)
+        };
         let (task, progress) = (TaskId::new(0, 1), Arc::new(RestoreProgress::new(Duration::ZERO, 5)));
         let stores = TaskStores::open(&StateSettings::default(), task, [].into())?;
         serving.hosted.restoring(task, stores.view(), &progress);

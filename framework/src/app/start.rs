@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cluster::{Coordinator, Event, HostMetadata, Identity, MetadataRecord, Settings},
     config::{Config, Guarantee, MemoryShares},
-    log::MembershipOptions,
+    log::{MembershipOptions, TopicPartition},
     metrics::Metrics,
     processor::{Globals, Handlers},
     runtime::{GlobalsThread, RuntimeSettings, Shared, Threads, Workers},
@@ -109,6 +109,8 @@ impl Start {
             settings,
             transactional_prefix: format!("{}/{}", topology.application_id(), config.instance_id),
             progress: (0..config.threads).map(|_| AtomicU64::new(clock.monotonic().as_millis() as u64)).collect(),
+            metadata: TopicPartition::new(Arc::clone(&metadata_name), 0),
+            metadata_read: metadata.next().into(),
             stopping: false.into(),
         });
         let workers = patience.until_done("opening the workers' producers", || Workers::start(&shared))?;
@@ -128,7 +130,12 @@ impl Start {
                 transactional_ids,
                 topology_fingerprint: topology.fingerprint(),
             },
-            Settings { state_wait: config.state_wait, ..Settings::default() },
+            Settings {
+                state_wait: config.state_wait,
+                evicts: config.effective_suspicion_timeout().is_some(),
+                max_warmup_replicas: config.max_warmup_replicas.max(1),
+                ..Settings::default()
+            },
         );
         let now = clock.monotonic();
         for record in records {
@@ -154,6 +161,8 @@ impl Start {
             shared,
             status,
             pulse,
+            hearing: Arc::clone(&serving.hearing),
+            suspects: BTreeMap::new(),
             max_poll_interval: config.max_poll_interval,
             stop_by: None,
             next_probe: now,
@@ -198,11 +207,11 @@ fn own_earlier_record<'r>(records: &'r [MetadataRecord], me: &str) -> Option<&'r
     let last = records.iter().rev().find(|record| match record {
         MetadataRecord::Host(host) => *host.instance_id == *me,
         MetadataRecord::HostGone(instance_id) => **instance_id == *me,
-        MetadataRecord::Assignment(_) => false,
+        MetadataRecord::Assignment(_) | MetadataRecord::Eviction(_) | MetadataRecord::EvictionGone(_) => false,
     })?;
     match last {
         MetadataRecord::Host(host) => Some(host),
-        MetadataRecord::HostGone(_) | MetadataRecord::Assignment(_) => None,
+        _ => None,
     }
 }
 

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::metadata::{Assignment, HostMetadata, InstanceId};
+use super::{
+    eviction::Eviction,
+    metadata::{Assignment, HostMetadata, InstanceId},
+};
 
 /// The version of the format that this code writes, and the only one it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
 const ASSIGNMENT_KEY: &str = "assignment";
 const HOST_PREFIX: &str = "host/";
+const EVICTION_PREFIX: &str = "eviction/";
 
 /// A record of the metadata topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,10 @@ pub enum MetadataRecord {
     HostGone(InstanceId),
     /// The leader's plan, under `assignment`.
     Assignment(Arc<Assignment>),
+    /// An instance about another one that nobody hears, under `eviction/<instance id>`.
+    Eviction(Arc<Eviction>),
+    /// A tombstone under `eviction/<instance id>`: the group does not know that membership any more either.
+    EvictionGone(InstanceId),
 }
 
 /// Why a record of the metadata topic is of no use.
@@ -80,6 +88,14 @@ impl MetadataRecord {
             let value = value.ok_or(MetadataError::AssignmentDeleted)?;
             return Ok(Self::Assignment(Arc::new(read(value)?)));
         }
+        if let Some(instance_id) = key.strip_prefix(EVICTION_PREFIX) {
+            let Some(value) = value else { return Ok(Self::EvictionGone(instance_id.into())) };
+            let eviction: Eviction = read(value)?;
+            if *eviction.instance_id != *instance_id {
+                return Err(MetadataError::WrongInstance { instance_id: eviction.instance_id });
+            }
+            return Ok(Self::Eviction(Arc::new(eviction)));
+        }
         let instance_id = key.strip_prefix(HOST_PREFIX).ok_or(MetadataError::UnknownKey)?;
         let Some(value) = value else { return Ok(Self::HostGone(instance_id.into())) };
         let host: HostMetadata = read(value)?;
@@ -96,6 +112,8 @@ impl MetadataRecord {
             Self::Host(host) => format!("{HOST_PREFIX}{}", host.instance_id),
             Self::HostGone(instance_id) => format!("{HOST_PREFIX}{instance_id}"),
             Self::Assignment(_) => ASSIGNMENT_KEY.to_owned(),
+            Self::Eviction(eviction) => format!("{EVICTION_PREFIX}{}", eviction.instance_id),
+            Self::EvictionGone(instance_id) => format!("{EVICTION_PREFIX}{instance_id}"),
         }
     }
 
@@ -104,8 +122,9 @@ impl MetadataRecord {
     pub fn value(&self) -> Option<Vec<u8>> {
         match self {
             Self::Host(host) => Some(write(&**host)),
-            Self::HostGone(_) => None,
+            Self::HostGone(_) | Self::EvictionGone(_) => None,
             Self::Assignment(assignment) => Some(write(&**assignment)),
+            Self::Eviction(eviction) => Some(write(&**eviction)),
         }
     }
 }
@@ -168,7 +187,7 @@ mod tests {
     #[test]
     fn the_examples_of_the_specification_are_read_and_written_back() {
         let examples = examples();
-        assert_eq!(examples.len(), 2);
+        assert_eq!(examples.len(), 3);
         for (key, value) in examples {
             let record = MetadataRecord::decode(Some(key.as_bytes()), Some(value.as_bytes())).expect(key);
             assert_eq!(record.key(), key);

@@ -17,6 +17,7 @@ mod leader;
 mod local;
 mod publisher;
 mod settings;
+mod take_over;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ pub use self::{
     event::{Event, TaskEvent},
     settings::{Identity, Settings},
 };
-use self::{leader::Leading, local::LocalTasks, publisher::Publisher};
+use self::{leader::Leading, local::LocalTasks, publisher::Publisher, take_over::TakeOver};
 
 /// The membership of one instance in its cluster. Pure: it does nothing but answer events with actions, and the only time it
 /// knows is the `now` of each event. The protocol is described at [`crate::cluster`].
@@ -45,6 +46,7 @@ pub struct Coordinator {
     draining: bool,
     drained: bool,
     leading: Option<Leading>,
+    take_over: TakeOver,
     local: LocalTasks,
     publisher: Publisher,
     actions: Vec<Action>,
@@ -83,6 +85,7 @@ impl Coordinator {
             draining: false,
             drained: false,
             leading: None,
+            take_over: TakeOver::default(),
             local: LocalTasks::default(),
             actions: Vec::new(),
             view,
@@ -98,6 +101,7 @@ impl Coordinator {
             self.apply(now, event);
         }
         if !matches!(self.phase, Phase::Loading | Phase::Out) {
+            self.take_over(now);
             self.lead(now);
             self.follow(now);
             self.publish_host(now);
@@ -122,7 +126,7 @@ impl Coordinator {
 
     fn apply(&mut self, now: Duration, event: Event) {
         match event {
-            Event::Metadata(record) => self.apply_metadata(&record),
+            Event::Metadata(record) => self.apply_metadata(now, &record),
             Event::MetadataLoaded => self.apply_loaded(),
             Event::Membership(MembershipEvent::Joined { epoch, leader }) => self.apply_joined(now, epoch, leader),
             Event::Membership(MembershipEvent::Lost { reason }) => self.apply_lost(&reason),
@@ -133,6 +137,7 @@ impl Coordinator {
                 self.apply_fenced(now, generation, &instance_id, result);
             }
             Event::Task { task, event } => self.apply_task(now, task, event),
+            Event::Suspects(suspects) => self.apply_suspects(now, suspects),
             Event::AllDropped => {
                 self.dropping = false;
                 self.publisher.mark_changed();
@@ -151,7 +156,7 @@ impl Coordinator {
         }
     }
 
-    fn apply_metadata(&mut self, record: &MetadataRecord) {
+    fn apply_metadata(&mut self, now: Duration, record: &MetadataRecord) {
         let change = self.registry.apply(record);
         self.view_is_old |= change != Change::Nothing;
         match record {
@@ -176,8 +181,13 @@ impl Coordinator {
                 if change == Change::Assignment {
                     tracing::debug!(order = %assignment.order(), leader = %assignment.leader, "assignment read");
                     self.assignment_changed(assignment);
+                } else if change == Change::Usurped {
+                    tracing::warn!(order = %assignment.order(), leader = %assignment.leader, "an assignment by an evicted leader");
+                    self.assignment_usurped();
                 }
             }
+            MetadataRecord::Eviction(eviction) => self.apply_eviction(now, eviction, change),
+            MetadataRecord::EvictionGone(_) => {}
         }
     }
 
@@ -209,6 +219,9 @@ impl Coordinator {
     fn apply_joined(&mut self, now: Duration, epoch: Epoch, leader: bool) {
         if self.epoch.as_ref().is_some_and(|known| known.member_id != epoch.member_id) {
             self.drop_all("the member id changed");
+        }
+        if self.registry.is_evicted(&self.identity.instance_id, &epoch.member_id) {
+            return self.put_out("this membership was evicted");
         }
         tracing::info!(generation = epoch.generation, member_id = %epoch.member_id, leader, "joined");
         // What was claimed under the old generation and not started must be out of this instance's first record of the

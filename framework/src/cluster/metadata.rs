@@ -116,6 +116,9 @@ pub struct Assignment {
     pub provisional: bool,
     /// Who published it.
     pub leader: InstanceId,
+    /// His membership: if it was evicted before, the assignment has no effect. Not there in what earlier versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_member_id: Option<Arc<str>>,
     /// The topology whose tasks these are.
     pub topology_fingerprint: String,
     /// The live members. Who is not among them under his member id is gone: he was fenced before this was published. (In a

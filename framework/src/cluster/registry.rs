@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     codec::MetadataRecord,
+    eviction::{Eviction, Evictions},
     metadata::{AssignedMember, Assignment, HostMetadata, InstanceId},
 };
 use crate::state::TaskId;
@@ -16,6 +17,7 @@ use crate::state::TaskId;
 pub(super) struct Registry {
     hosts: BTreeMap<InstanceId, Known>,
     assignment: Option<Arc<Assignment>>,
+    evictions: Evictions,
 }
 
 /// What a record changed.
@@ -29,6 +31,10 @@ pub(super) enum Change {
     Plan,
     /// There is a new highest assignment.
     Assignment,
+    /// A membership is over.
+    Eviction,
+    /// An assignment of a leader who was evicted before: it has no effect, but took the place of one that has.
+    Usurped,
 }
 
 #[derive(Debug)]
@@ -57,7 +63,28 @@ impl Registry {
             MetadataRecord::Host(host) => self.apply_host(host),
             MetadataRecord::HostGone(instance_id) => self.apply_tombstone(instance_id),
             MetadataRecord::Assignment(assignment) => self.apply_assignment(assignment),
+            MetadataRecord::Eviction(eviction) if self.evictions.apply(eviction) => Change::Eviction,
+            MetadataRecord::Eviction(_) => Change::Nothing,
+            MetadataRecord::EvictionGone(instance_id) => {
+                self.evictions.forget(instance_id);
+                Change::Nothing
+            }
         }
+    }
+
+    pub(super) fn is_evicted(&self, instance_id: &str, member_id: &str) -> bool {
+        self.evictions.is_evicted(instance_id, member_id)
+    }
+
+    pub(super) fn evictions(&self) -> impl Iterator<Item = &Arc<Eviction>> {
+        self.evictions.iter()
+    }
+
+    /// Who leads the generation of the highest assignment now.
+    pub(super) fn leader(&self) -> Option<(InstanceId, Arc<str>)> {
+        let assignment = self.assignment.as_ref()?;
+        let first = (assignment.leader.clone(), assignment.leader_member_id.clone()?);
+        Some(self.evictions.leader(assignment.generation, first))
     }
 
     pub(super) fn host(&self, instance_id: &str) -> Option<&Arc<HostMetadata>> {
@@ -120,6 +147,10 @@ impl Registry {
     fn apply_assignment(&mut self, assignment: &Arc<Assignment>) -> Change {
         if self.assignment.as_ref().is_some_and(|known| known.order() >= assignment.order()) {
             return Change::Nothing;
+        }
+        let is_out = |member_id| self.evictions.is_evicted(&assignment.leader, member_id);
+        if assignment.leader_member_id.as_deref().is_some_and(is_out) {
+            return Change::Usurped;
         }
         self.hosts.retain(|_, known| !known.tombstoned || assignment.provisional || assignment.lists_host(&known.host));
         self.assignment = Some(assignment.clone());

@@ -71,7 +71,7 @@ impl ClusterView {
             view.tasks.insert(*task, TaskView { assigned: placement.active.clone(), ..TaskView::default() });
         }
         for host in registry.hosts() {
-            let live = assignment.lists_host(host);
+            let live = assignment.lists_host(host) && !registry.is_evicted(&host.instance_id, &host.epoch.member_id);
             view.instances.insert(host.instance_id.clone(), InstanceView { live, host: host.clone() });
             if live {
                 view.add_tasks_of(host);

@@ -245,6 +245,9 @@ pub trait Membership: Send + fmt::Debug {
     fn poll(&mut self, timeout: Duration) -> Result<Option<MembershipEvent>, LogError>;
     /// The group, to be shared with other threads.
     fn group(&self) -> Arc<dyn Group>;
+    /// Leaves the group and joins it again as another member: what is told next is that it joined. While the log is away it may go on as the
+    /// same member, and is then told as such.
+    fn rejoin(&mut self) -> Result<(), LogError>;
     /// Leaves the group at once, so that the others need not wait for the session timeout.
     fn leave(self: Box<Self>) -> Result<(), LogError>;
 }

@@ -25,6 +25,8 @@ pub(super) const DEADLINE_MS: &str = "millpond-deadline-ms";
 /// On every answer: the application and instance that sent it, `<application id>/<instance id>`. An instance that
 /// forwards checks it, because an address may meanwhile belong to another server.
 pub(super) const INSTANCE: &str = "millpond-instance";
+/// Who asks whether an instance is alive: `<incarnation> <instance id>`.
+pub(super) const ASKED_BY: &str = "millpond-asked-by";
 /// Names a request in logs of all instances it passes. A client may set it; every answer carries it.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
-    cluster::{ClusterView, Role, TaskState},
+    cluster::{AliveAnswer, ClusterView, Role, TaskState},
     metrics::Metrics,
     state::{StoreId, StoreSpec, TaskId, TaskView},
 };
@@ -32,6 +32,8 @@ pub trait Serving: Send + Sync + fmt::Debug {
     fn topology(&self) -> Arc<TopologyDescription>;
     /// Whether the instance lives and is ready.
     fn health(&self) -> Health;
+    /// What it answers to another instance that asks whether it is alive, by name and incarnation; `None` while it stands still.
+    fn alive(&self, asked_by: Option<(&str, u64)>) -> Option<AliveAnswer>;
     /// The instance's metrics, to count in.
     fn metrics(&self) -> &Metrics;
     /// All metrics in Prometheus' text format, after bringing those up to date that are only looked at now.

@@ -12,7 +12,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -75,6 +75,9 @@ pub(crate) struct Worker {
     failures: FailuresByTask,
     /// The search for a record that the log refuses.
     hunt: Option<Hunt>,
+    /// Where the metadata topic ended when the producer was initialised last: nothing goes on before the control thread has read so far.
+    /// It may say that this instance was evicted, and the producer fenced for that.
+    barrier: i64,
     /// Commits that failed in a row.
     failed_commits: u32,
     /// Which queue of which task reads a partition.
@@ -129,6 +132,7 @@ impl Worker {
             resets: Resets::default(),
             failures: BTreeMap::new(),
             hunt: None,
+            barrier: 0,
             failed_commits: 0,
             sources: HashMap::new(),
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
@@ -158,8 +162,10 @@ impl Worker {
         let idle = IDLE_WAIT.min(patience);
         self.mark_progress();
         self.changelog_ids = None;
+        // Before the commands are looked at: what follows from the topic is among them.
+        let held_up = self.shared.metadata_read.load(Ordering::Acquire) < self.barrier;
         // Without a task there is nothing to read: the wait is for what comes from the control thread.
-        let mut wait = if self.tasks.is_empty() { idle } else { Duration::ZERO };
+        let mut wait = if self.tasks.is_empty() || held_up { idle } else { Duration::ZERO };
         loop {
             match self.commands.recv_timeout(wait) {
                 Ok(command) => {
@@ -175,6 +181,9 @@ impl Worker {
                     return Ok(false);
                 }
             }
+        }
+        if held_up {
+            return Ok(true);
         }
         self.restore(idle)?;
         let started = self.shared.clock.monotonic();

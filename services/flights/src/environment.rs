@@ -7,7 +7,8 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 29] = [
+const SETTINGS: [&str; 33] = [
+    "ACCEPTABLE_RECOVERY_LAG",
     "ADVERTISED_URL",
     "APPLICATION_ID",
     "BOOTSTRAP",
@@ -23,7 +24,9 @@ const SETTINGS: [&str; 29] = [
     "LOG",
     "MAX_POLL_INTERVAL_MS",
     "MAX_TASK_IDLE_MS",
+    "MAX_WARMUP_REPLICAS",
     "MEMORY_BYTES",
+    "NUM_STANDBY_REPLICAS",
     "OFFSET_RESET",
     "PROCESSING_ERRORS",
     "PRODUCTION_ERRORS",
@@ -32,6 +35,7 @@ const SETTINGS: [&str; 29] = [
     "STATE_CLEANUP_DELAY_MS",
     "STATE_DIR",
     "STATE_WAIT_MS",
+    "SUSPICION_TIMEOUT_MS",
     "THREADS",
     "TIMESTAMPS",
     "TRANSACTION_TIMEOUT_MS",

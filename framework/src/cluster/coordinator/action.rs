@@ -7,6 +7,7 @@ use super::{Event, TaskEvent};
 use crate::{
     cluster::{
         error::ClusterError,
+        eviction::Eviction,
         metadata::{Assignment, HostMetadata, InstanceId, Role},
     },
     log::Epoch,
@@ -20,6 +21,13 @@ pub enum Action {
     PublishHost(Arc<HostMetadata>),
     /// Append an assignment to the metadata topic.
     PublishAssignment(Arc<Assignment>),
+    /// Append an eviction to the metadata topic.
+    PublishEviction(Arc<Eviction>),
+    /// Append a tombstone for an eviction to the metadata topic.
+    PublishEvictionTombstone {
+        /// Whose.
+        instance_id: InstanceId,
+    },
     /// Append a tombstone for an instance's host metadata to the metadata topic.
     PublishTombstone {
         /// Which.
@@ -63,9 +71,14 @@ pub enum Action {
         epoch: Epoch,
     },
     /// Finish, commit and close a task, then tell [`TaskEvent::Released`] even when the last commit failed.
+    ///
+    /// With `follow`, an active task becomes that follower: its stores stay open, and what could not be committed is dropped. Whoever
+    /// has them then tells [`TaskEvent::Released`], and of the follower as after a start.
     ReleaseTask {
         /// Which.
         task: TaskId,
+        /// The role to go on in.
+        follow: Option<Role>,
     },
     /// Close all tasks, drop what is uncommitted, abort transactions and initialise all producers anew; then tell
     /// [`Event::AllDropped`].
@@ -76,6 +89,9 @@ pub enum Action {
         /// What they commit with.
         epoch: Epoch,
     },
+    /// Leave the group and join it again as another member, which [`crate::log::MembershipEvent::Joined`] then tells. The tasks are
+    /// dropped already.
+    Rejoin,
     /// This instance has nothing left, as [`Event::Drain`] asked: stop it.
     Drained,
     /// This instance has given everything away and taken back its host metadata: leave the group.

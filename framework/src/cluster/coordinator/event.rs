@@ -1,6 +1,6 @@
 //! What the coordinator is told.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 #[cfg(doc)]
 use super::{Action, Settings};
@@ -53,6 +53,8 @@ pub enum Event {
         /// What.
         event: TaskEvent,
     },
+    /// The members that nobody hears now, by the membership under which they were heard last. Replaces what was said before.
+    Suspects(BTreeMap<InstanceId, Arc<str>>),
     /// The answer to [`Action::DropAll`].
     AllDropped,
     /// How much state there is on this host, of open tasks and of others. Replaces what was said before.

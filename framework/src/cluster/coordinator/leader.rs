@@ -34,6 +34,8 @@ pub(super) struct Leading {
     needs_plan: bool,
     /// Whose host metadata was taken from the topic.
     swept: BTreeSet<InstanceId>,
+    /// Whose eviction was taken from the topic, by member id.
+    swept_evictions: BTreeSet<Arc<str>>,
 }
 
 /// Something asked of the world.
@@ -90,10 +92,11 @@ impl Leading {
             published: None,
             needs_plan: true,
             swept: BTreeSet::new(),
+            swept_evictions: BTreeSet::new(),
         }
     }
 
-    fn is_alive(&self, member_id: &str) -> bool {
+    fn is_member(&self, member_id: &str) -> bool {
         self.members.answer().is_some_and(|members| members.iter().any(|member| *member.member_id == *member_id))
     }
 }
@@ -101,6 +104,17 @@ impl Leading {
 // === impl Coordinator: events of the leader ===
 
 impl Coordinator {
+    /// Whether the group counts it as a member, and nobody has evicted it.
+    pub(super) fn is_alive(&self, leading: &Leading, member_id: &str) -> bool {
+        leading.is_member(member_id) && !self.registry.evictions().any(|eviction| *eviction.member_id == *member_id)
+    }
+
+    /// The assignment in force is no longer the last on the topic: who starts now must find it.
+    pub(super) fn assignment_usurped(&mut self) {
+        let published = self.leading.as_ref().and_then(|leading| leading.published.as_ref());
+        self.actions.extend(published.map(|(assignment, _)| Action::PublishAssignment(assignment.clone())));
+    }
+
     pub(super) fn apply_members(&mut self, now: Duration, generation: i32, result: Result<Vec<Member>, LogError>) {
         let retry_at = now + self.settings.retry_interval;
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.epoch.generation == generation) else {
@@ -140,7 +154,7 @@ impl Coordinator {
     pub(super) fn host_changed(&mut self, host: &HostMetadata) {
         let Some(leading) = &mut self.leading else { return };
         leading.needs_plan = true;
-        let unknown = leading.members.answer().is_some() && !leading.is_alive(&host.epoch.member_id);
+        let unknown = leading.members.answer().is_some() && !leading.is_member(&host.epoch.member_id);
         if host.epoch.generation == leading.epoch.generation && unknown {
             // It is a member of this generation, whatever the group said when it was asked.
             leading.members = Request::Due(Duration::ZERO);
@@ -214,6 +228,7 @@ impl Coordinator {
             version: 1,
             provisional: true,
             leader: self.identity.instance_id.clone(),
+            leader_member_id: Some(leading.epoch.member_id.clone()),
             ..Assignment::clone(last)
         };
         self.publish_assignment(leading, now, confirmed);
@@ -222,7 +237,7 @@ impl Coordinator {
     /// Plans as soon as everything that a plan depends on is known, or the deadline for the members' reports has passed.
     fn plan(&mut self, leading: &mut Leading, now: Duration) -> Result<(), ClusterError> {
         let (Some(members), Some(tasks)) = (leading.members.answer(), leading.topics.answer()) else { return Ok(()) };
-        if !leading.is_alive(&leading.epoch.member_id) {
+        if !self.is_alive(leading, &leading.epoch.member_id) {
             // An answer of another time: the group was forming, or this instance is out and will hear of it.
             leading.members = Request::Due(now + self.settings.retry_interval);
             return Ok(());
@@ -253,6 +268,7 @@ impl Coordinator {
             version: 1,
             provisional: false,
             leader: self.identity.instance_id.clone(),
+            leader_member_id: Some(leading.epoch.member_id.clone()),
             topology_fingerprint: fingerprint,
             members: live.iter().map(|(instance_id, member)| (instance_id.clone(), member.assigned())).collect(),
             tasks: plan(&input),
@@ -295,7 +311,7 @@ impl Coordinator {
             None => Some(0),
             Some(last) if last.generation <= leading.epoch.generation => Some(last.term),
             Some(last) => {
-                let lives_on = last.members.values().any(|member| leading.is_alive(&member.member_id));
+                let lives_on = last.members.values().any(|member| self.is_alive(leading, &member.member_id));
                 (!lives_on).then_some(last.term.saturating_add(1))
             }
         }
@@ -306,8 +322,8 @@ impl Coordinator {
         let Some(last) = self.last_assignment(leading) else { return false };
         last.members.iter().filter(|(_, member)| member.incarnation.is_some()).any(|(instance_id, member)| {
             let speaks_as = self.registry.host(instance_id).map(|host| &host.epoch.member_id);
-            leading.is_alive(&member.member_id)
-                && speaks_as.is_some_and(|id| *id != member.member_id && !leading.is_alive(id))
+            self.is_alive(leading, &member.member_id)
+                && speaks_as.is_some_and(|id| *id != member.member_id && !self.is_alive(leading, id))
         })
     }
 
@@ -318,7 +334,7 @@ impl Coordinator {
 
     fn live(&self, leading: &Leading, members: &[Member]) -> Live {
         let mut live = Live::new();
-        for member in members {
+        for member in members.iter().filter(|member| self.is_alive(leading, &member.member_id)) {
             let host = self.registry.host(&member.client_id).filter(|host| host.epoch.member_id == member.member_id);
             let reported = host.is_some_and(|host| host.epoch.generation == leading.epoch.generation);
             // Two processes may have the same name for a while: the one that spoke last counts.
@@ -403,9 +419,17 @@ impl Coordinator {
         for host in self.registry.hosts() {
             let gone = !published.members.contains_key(&host.instance_id)
                 && host.epoch.generation <= published.generation
-                && !leading.is_alive(&host.epoch.member_id);
+                && !self.is_alive(leading, &host.epoch.member_id);
             if gone && leading.swept.insert(host.instance_id.clone()) {
                 self.actions.push(Action::PublishTombstone { instance_id: host.instance_id.clone() });
+            }
+        }
+        for eviction in self.registry.evictions() {
+            // The group knows that it is over, too.
+            let is_over = eviction.generation < published.generation && !leading.is_member(&eviction.member_id);
+            if is_over && leading.swept_evictions.insert(eviction.member_id.clone()) {
+                let instance_id = eviction.instance_id.clone();
+                self.actions.push(Action::PublishEvictionTombstone { instance_id });
             }
         }
     }

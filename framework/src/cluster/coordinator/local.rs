@@ -236,7 +236,7 @@ impl Coordinator {
                 (Role::Active, _) | (_, None) => {
                     open.state = TaskState::Releasing;
                     changed = true;
-                    self.actions.push(Action::ReleaseTask { task: *task });
+                    self.actions.push(Action::ReleaseTask { task: *task, follow: None });
                 }
             }
         }

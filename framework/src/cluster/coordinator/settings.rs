@@ -50,6 +50,12 @@ pub struct Settings {
     pub failure_memory: Duration,
     /// How many standbys a task with state gets.
     pub num_standby_replicas: usize,
+    /// Whether members that nobody hears are evicted. Only where commits are fenced by producers: exactly once.
+    pub evicts: bool,
+    /// How long each member that could evict a silent leader gives those before it.
+    pub leader_patience: Duration,
+    /// How many tasks are warmed up at a time where they shall move to; at least 1.
+    pub max_warmup_replicas: usize,
 }
 
 // === impl Settings ===
@@ -67,6 +73,9 @@ impl Default for Settings {
             max_failure_backoff: Duration::from_secs(60),
             failure_memory: Duration::from_secs(600),
             num_standby_replicas: 0,
+            evicts: false,
+            leader_patience: Duration::from_millis(400),
+            max_warmup_replicas: 2,
         }
     }
 }

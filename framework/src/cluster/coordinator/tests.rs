@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
+mod take_over;
+
 use super::*;
 use crate::{
     cluster::{
@@ -31,7 +33,7 @@ impl Instance {
             transactional_ids: vec!["a-0".to_owned()],
             topology_fingerprint: "f".to_owned(),
         };
-        let coordinator = Coordinator::new(identity, Settings::default());
+        let coordinator = Coordinator::new(identity, Settings { evicts: true, ..Settings::default() });
         let mut instance = Self { coordinator, now: Duration::ZERO, published: Vec::new() };
         for record in records {
             assert_eq!(instance.step(Event::Metadata(record)), []);
@@ -58,6 +60,8 @@ impl Instance {
                 Action::PublishHost(host) => MetadataRecord::Host(host),
                 Action::PublishAssignment(assignment) => MetadataRecord::Assignment(assignment),
                 Action::PublishTombstone { instance_id } => MetadataRecord::HostGone(instance_id),
+                Action::PublishEviction(eviction) => MetadataRecord::Eviction(eviction),
+                Action::PublishEvictionTombstone { instance_id } => MetadataRecord::EvictionGone(instance_id),
                 other => {
                     others.push(other);
                     continue;
@@ -168,6 +172,7 @@ fn assignment(generation: i32, version: u64, members: &[(&str, &str)], owners: &
         version,
         provisional: false,
         leader: "b".into(),
+        leader_member_id: members.iter().find(|(name, _)| *name == "b").map(|(_, member_id)| (*member_id).into()),
         topology_fingerprint: "f".to_owned(),
         members: members.iter().map(member).collect(),
         tasks: owners.iter().map(placement).collect::<Placements>(),
@@ -234,7 +239,10 @@ fn a_task_moves_when_its_old_owner_has_released_it() {
     assert!(a.host().tasks.is_empty(), "not even claimed");
     assert_eq!(a.read(host("b", epoch(2, "b-1"), 3, &[])), [start(task(0), epoch(2, "a-1"))]);
     assert_eq!(a.read(host("b", epoch(2, "b-1"), 2, &[task(0)])), [], "an old record");
-    assert_eq!(a.read(assignment(2, 2, &members, &[(task(0), "b")])), [Action::ReleaseTask { task: task(0) }]);
+    assert_eq!(
+        a.read(assignment(2, 2, &members, &[(task(0), "b")])),
+        [Action::ReleaseTask { task: task(0), follow: None }]
+    );
     assert_eq!(a.host().tasks[&task(0)].state, TaskState::Releasing);
     a.step(Event::Task { task: task(0), event: TaskEvent::Released });
     assert!(a.host().tasks.is_empty());
@@ -530,7 +538,7 @@ fn a_dropped_task_starts_again_at_once_but_not_for_ever() {
 #[test]
 fn a_stop_releases_then_says_so_then_takes_its_record_back() {
     let mut a = Instance::alone(task(0));
-    assert_eq!(a.step(Event::Stop), [Action::ReleaseTask { task: task(0) }]);
+    assert_eq!(a.step(Event::Stop), [Action::ReleaseTask { task: task(0), follow: None }]);
     assert!(a.host().draining);
     assert_eq!(a.step(Event::Task { task: task(0), event: TaskEvent::Released }), [Action::Stopped]);
     let [.., MetadataRecord::Host(last), MetadataRecord::HostGone(gone)] = &a.published[..] else {
@@ -551,7 +559,7 @@ fn a_draining_instance_is_done_when_it_has_nothing_and_shall_have_nothing() {
     a.join(2, true);
     a.read(host("b", epoch(2, "b-1"), 1, &[]));
     let released = a.answer(2, &[("a", "a-1"), ("b", "b-1")], &[task(0)]);
-    assert_eq!(released, [Action::ReleaseTask { task: task(0) }]);
+    assert_eq!(released, [Action::ReleaseTask { task: task(0), follow: None }]);
     assert_eq!(a.step(Event::Task { task: task(0), event: TaskEvent::Released }), [Action::Drained]);
     assert_eq!(a.step(Event::Tick), [], "said once");
 }

@@ -66,6 +66,8 @@ struct Process {
     wants_to_join: bool,
     /// It does nothing till then.
     stalled_until: Duration,
+    /// Its producers were initialised when the log had this many records: nothing is committed before they are read.
+    barrier: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,11 +131,12 @@ impl World {
             570..=689 => drop(self.answer(p)),
             690..=899 => drop(self.work(p)),
             900..=969 => self.tick(),
-            970..=974 => self.start_any(),
+            970..=973 => self.start_any(),
+            974 | 988 => self.suspect(p),
             975..=978 => self.crash(p),
             979..=981 => self.evict(p),
             982..=984 => self.stop(p),
-            985..=988 => self.fail_task(p),
+            985..=987 => self.fail_task(p),
             989..=991 => self.processes[p].stalled_until = self.now + Duration::from_secs(5),
             992..=995 => self.detect_fence(p),
             _ => self.time_out_the_dead(),
@@ -144,11 +147,15 @@ impl World {
     /// No more faults: everything under way arrives, and time passes.
     pub(super) fn calm_down(&mut self) {
         self.calm = true;
-        if self.alive().iter().all(|p| self.processes[*p].stopping) {
-            self.start("z".into());
-        }
         for _ in 0..150 {
+            // Of two processes of one name the one that goes on may be the one that was asked to stop.
+            if self.alive().iter().all(|p| self.processes[*p].stopping) {
+                self.start("z".into());
+            }
             self.settle();
+            for p in self.alive() {
+                self.suspect(p);
+            }
             self.tick();
         }
     }
@@ -200,6 +207,7 @@ impl World {
             failure_memory: Duration::from_secs(20),
             answer_deadline: Duration::from_secs(8),
             num_standby_replicas: usize::from(self.seed.is_multiple_of(3)),
+            evicts: !self.seed.is_multiple_of(5),
             ..Settings::default()
         };
         let mut process = Process {
@@ -222,6 +230,7 @@ impl World {
             stopping: false,
             wants_to_join: true,
             stalled_until: Duration::ZERO,
+            barrier: 0,
         };
         initialise(&mut self.producers, &mut process.sessions, transactional_ids);
         self.processes.push(process);
@@ -275,7 +284,36 @@ impl World {
         let is_owner = |other: &Process| other.alive && other.name == self.processes[p].name;
         if !self.processes[p + 1..].iter().any(is_owner) {
             initialise(&mut self.producers, &mut self.processes[p].sessions, ids);
+            self.processes[p].barrier = self.log.len();
         }
+    }
+
+    /// A process does not hear some others for a while, be they dead or not. When all is calm, it hears who is there.
+    fn suspect(&mut self, p: usize) {
+        let mut suspects = BTreeMap::new();
+        for (_, instance) in
+            self.processes[p].coordinator.view().instances.iter().filter(|(id, _)| **id != self.processes[p].name)
+        {
+            let dead = self.processes.iter().all(|other| !other.alive || other.name != instance.host.instance_id);
+            let silent = if self.calm { dead } else { self.rng.percent(if dead { 90 } else { 20 }) };
+            if silent {
+                suspects.insert(instance.host.instance_id.clone(), instance.host.epoch.member_id.clone());
+            }
+        }
+        self.step(p, Event::Suspects(suspects));
+    }
+
+    /// Whether it has read what was there when it initialised its producers.
+    fn is_past_barrier(&self, p: usize) -> bool {
+        self.processes[p].read >= self.processes[p].barrier
+    }
+
+    /// Whether its membership was evicted before its producers were initialised last: it will find that out.
+    fn is_evicted(&self, p: usize) -> bool {
+        let member = self.members.iter().find(|(_, process)| *process == p).map(|(member_id, _)| member_id);
+        self.log[..self.processes[p].barrier]
+            .iter()
+            .any(|record| matches!(record, MetadataRecord::Eviction(eviction) if Some(&eviction.member_id) == member))
     }
 
     /// The session timeout of members that are dead.
@@ -473,6 +511,16 @@ impl World {
             }
             Action::PublishAssignment(assignment) => process.outbox.push_back(MetadataRecord::Assignment(assignment)),
             Action::PublishTombstone { instance_id } => process.outbox.push_back(MetadataRecord::HostGone(instance_id)),
+            Action::PublishEviction(eviction) => process.outbox.push_back(MetadataRecord::Eviction(eviction)),
+            Action::PublishEvictionTombstone { instance_id } => {
+                process.outbox.push_back(MetadataRecord::EvictionGone(instance_id));
+            }
+            Action::Rejoin => {
+                process.membership.clear();
+                process.wants_to_join = true;
+                self.members.retain(|(_, process)| *process != p);
+                self.begin_generation();
+            }
             Action::QueryMembers { generation } => {
                 process.answers.push((Event::Members { generation, result: Ok(Vec::new()) }, Vec::new()));
             }
@@ -497,7 +545,7 @@ impl World {
                     *run = Run { role: Role::Active, state: TaskState::Restoring, inside };
                 }
             }
-            Action::ReleaseTask { task } => {
+            Action::ReleaseTask { task, .. } => {
                 self.check_release(p, task);
                 if let Some(run) = self.processes[p].runs.get_mut(&task) {
                     run.state = TaskState::Releasing;
@@ -505,7 +553,11 @@ impl World {
             }
             Action::DropAll => {
                 process.drop_ordered = true;
-                let out = !self.is_member(p) || self.has_namesake(p);
+                let evicted = self.log.iter().any(|record| {
+                    matches!(record, MetadataRecord::Eviction(eviction)
+                        if self.members.iter().any(|(id, process)| *process == p && *id == eviction.member_id))
+                });
+                let out = !self.is_member(p) || self.has_namesake(p) || evicted;
                 assert!(out, "seed {}: {} drops everything and is a member", self.seed, self.processes[p].name);
             }
             Action::UpdateEpoch { epoch } => process.epoch = Some(epoch),

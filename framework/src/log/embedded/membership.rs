@@ -86,6 +86,19 @@ impl EmbeddedMembership {
         });
     }
 
+    /// Leaves; the next poll joins again.
+    fn quit(&mut self) -> Result<(), LogError> {
+        self.connection.call(format_args!("leaving group `{}`", self.options.group_id), |state, _| {
+            if let Standing::Member { member_id, .. } = &self.standing {
+                state.leave_group(&self.options.group_id, member_id);
+            }
+            Ok(())
+        })?;
+        self.standing = Standing::Outside;
+        self.group.set_current(None);
+        Ok(())
+    }
+
     fn wait_for_event(&mut self, timeout: Duration) -> Option<MembershipEvent> {
         let Self { connection, options, standing, group } = self;
         let mut reachable = true;
@@ -115,16 +128,12 @@ impl Membership for EmbeddedMembership {
         Arc::clone(&self.group) as Arc<dyn Group>
     }
 
+    fn rejoin(&mut self) -> Result<(), LogError> {
+        self.quit()
+    }
+
     fn leave(mut self: Box<Self>) -> Result<(), LogError> {
-        self.connection.call(format_args!("leaving group `{}`", self.options.group_id), |state, _| {
-            if let Standing::Member { member_id, .. } = &self.standing {
-                state.leave_group(&self.options.group_id, member_id);
-            }
-            Ok(())
-        })?;
-        self.standing = Standing::Outside;
-        self.group.set_current(None);
-        Ok(())
+        self.quit()
     }
 }
 

@@ -182,9 +182,10 @@ impl KafkaMembership {
     /// By `unsubscribe`, and not by closing the client: a client that is closed while it owns nothing sends no `LeaveGroup`
     /// (librdkafka 2.12, `rd_kafka_cgrp_revoke_all_rejoin`), and the others would wait for its session to end.
     fn quit(&mut self) -> Result<(), LogError> {
-        if mem::replace(&mut self.left, true) {
-            return Ok(());
-        }
+        if mem::replace(&mut self.left, true) { Ok(()) } else { self.leave_group() }
+    }
+
+    fn leave_group(&mut self) -> Result<(), LogError> {
         self.group.set_epoch(None);
         let consumer = &self.group.consumer;
         let deadline = Deadline::after(self.settings.clock, self.settings.options.request_timeout);
@@ -228,6 +229,18 @@ impl Membership for KafkaMembership {
 
     fn group(&self) -> Arc<dyn Group> {
         Arc::<KafkaGroup>::clone(&self.group)
+    }
+
+    fn rejoin(&mut self) -> Result<(), LogError> {
+        self.told = None;
+        self.events.clear();
+        let left = self.leave_group();
+        // What the callbacks told of the membership that is over.
+        self.group.consumer.context().take_entered();
+        let what = format!("joining group `{}` again", self.options.group_id);
+        let subscribed = self.group.consumer.subscribe(&[&self.options.coordination_topic]);
+        subscribed.map_err(|error| log_error(&what, &error, self.settings.options.request_timeout))?;
+        left
     }
 
     fn leave(mut self: Box<Self>) -> Result<(), LogError> {

@@ -18,7 +18,8 @@ use tower::ServiceExt;
 
 use crate::{
     cluster::{
-        AssignmentOrder, ClusterView, HostMetadata, InstanceView, Role, TaskReport, TaskState, TaskView as TaskOf,
+        AliveAnswer, AssignmentOrder, ClusterView, HostMetadata, InstanceView, Role, TaskReport, TaskState,
+        TaskView as TaskOf,
     },
     log::{Epoch, TopicPartition},
     metrics::Metrics,
@@ -183,6 +184,11 @@ impl Serving for Fake {
 
     fn health(&self) -> Health {
         self.facts().health.clone()
+    }
+
+    fn alive(&self, _asked_by: Option<(&str, u64)>) -> Option<AliveAnswer> {
+        let heard = BTreeMap::from([("b".into(), 120)]);
+        Some(AliveAnswer { instance_id: self.instance.as_str().into(), incarnation: Some(7), heard })
     }
 
     fn metrics(&self) -> &Metrics {

@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{LAST_RETRY, Worker, tasks::is_damage_of};
 use crate::{
+    config::Guarantee,
     log::{Isolation, LogError},
     processor::ProcessError,
     runtime::Report,
@@ -140,7 +141,11 @@ impl Worker {
         let production = Self::open_production(&self.shared, self.index).map_err(Trouble::Clients)?;
         let reader = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
         let restorer = self.shared.log.reader(isolation).map_err(Trouble::Clients)?;
-        let watermarks = self.shared.log.reader(Isolation::ReadUncommitted).map_err(Trouble::Clients)?;
+        let mut watermarks = self.shared.log.reader(Isolation::ReadUncommitted).map_err(Trouble::Clients)?;
+        if self.shared.settings.guarantee == Guarantee::ExactlyOnce {
+            // After the producer was initialised: who fences it later says so before.
+            self.barrier = watermarks.end_offset(&self.shared.metadata).map_err(Trouble::Clients)?;
+        }
         let detached = self.detach_all();
         *self.production.borrow_mut() = production;
         (self.reader, self.restorer, self.watermarks) = (reader, restorer, watermarks);

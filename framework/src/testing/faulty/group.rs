@@ -38,6 +38,10 @@ impl Membership for FaultyMembership {
         Arc::new(FaultyGroup { group: self.membership.group(), faults: self.faults.clone() })
     }
 
+    fn rejoin(&mut self) -> Result<(), LogError> {
+        self.faults.alive(|| self.membership.rejoin())
+    }
+
     fn leave(self: Box<Self>) -> Result<(), LogError> {
         let Self { membership, faults } = *self;
         faults.alive(|| membership.leave())
