@@ -170,19 +170,7 @@ impl App {
         let instance_id = config.instance_id.clone();
         let status = Arc::new(Status::new(&instance_id.as_str().into()));
         let suspicion_timeout = config.effective_suspicion_timeout();
-        let silence = suspicion_timeout.unwrap_or(config.session_timeout).min(config.session_timeout);
-        let pulse = Pulse::new(Arc::clone(&clock), silence, config.max_poll_interval);
-        let hearing =
-            Hearing::new(instance_id.as_str().into(), suspicion_timeout.unwrap_or_default(), Arc::clone(&clock));
-        let serving = Arc::new(InstanceServing::new(
-            &resolved,
-            &instance_id,
-            metrics.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&status),
-            pulse,
-            hearing,
-        ));
+        let serving = Arc::new(serving(&config, &resolved, metrics.clone(), &clock, &status));
 
         let listener =
             TcpListener::bind(config.http).await.map_err(|source| AppError::Listen { address: config.http, source })?;
@@ -238,6 +226,21 @@ impl App {
             .map_err(AppError::Thread)?;
         Ok(Instance { url, instance_id, status, ended, control: Some(control), http, http_stop, probing })
     }
+}
+
+/// What an instance of this configuration can be asked.
+fn serving(
+    config: &Config,
+    topology: &Resolved,
+    metrics: Metrics,
+    clock: &Arc<dyn Clock>,
+    status: &Arc<Status>,
+) -> InstanceServing {
+    let (instance_id, suspicion_timeout) = (&config.instance_id, config.effective_suspicion_timeout());
+    let silence = suspicion_timeout.unwrap_or(config.session_timeout).min(config.session_timeout);
+    let pulse = Pulse::new(Arc::clone(clock), silence, config.max_poll_interval);
+    let hearing = Hearing::new(instance_id.as_str().into(), suspicion_timeout.unwrap_or_default(), Arc::clone(clock));
+    InstanceServing::new(topology, instance_id, metrics, Arc::clone(clock), Arc::clone(status), pulse, hearing)
 }
 
 fn rest_interface(error: impl std::fmt::Display) -> AppError {

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    AppError, Application, check, control::Control, patience::Halt, pulse::Pulse, serving::InstanceServing,
+    AppError, Application, check, control::Control, patience::Halt, prober::incarnation, serving::InstanceServing,
     start::Start, status::Status,
 };
 use crate::{
-    cluster::ClusterView,
+    cluster::{AliveAnswer, ClusterView, InstanceId, ProbeFailure},
     config::Config,
     log::Log,
     metrics::Metrics,
@@ -55,16 +55,7 @@ impl Driven {
         let handlers = Handlers::default().configured(&config);
         let metrics = Metrics::new()?;
         let status = Arc::new(Status::new(&config.instance_id.as_str().into()));
-        let pulse = Pulse::new(Arc::clone(&clock), config.session_timeout, config.max_poll_interval);
-        let serving = InstanceServing::new(
-            &topology,
-            &config.instance_id,
-            metrics.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&status),
-            pulse,
-        );
-        let serving = Arc::new(serving);
+        let serving = Arc::new(super::serving(&config, &topology, metrics.clone(), &clock, &status));
         let seen = Seen(Arc::clone(&serving));
         let application = Arc::new(Application::new(log, clock, topology, &config, &handlers));
         let start =
@@ -121,5 +112,21 @@ impl Seen {
     /// What speaks against its being ready.
     pub(crate) fn not_ready(&self) -> Vec<String> {
         self.0.status.health().ready.err().unwrap_or_default()
+    }
+    /// Which others it wants to ask now whether they are alive.
+    pub(crate) fn whom_to_ask(&self) -> Vec<InstanceId> {
+        self.0.hearing.whom_to_ask(&self.0.status).into_iter().map(|(instance_id, _)| instance_id).collect()
+    }
+
+    /// What it says when it is asked by another one.
+    pub(crate) fn answer(&self, asked_by: &Self) -> Option<AliveAnswer> {
+        let me = asked_by.cluster().me.clone();
+        let incarnation = incarnation(&me, &asked_by.0.status);
+        self.0.hearing.answer(incarnation.map(|incarnation| (&*me, incarnation)), &self.0.status, &self.0.pulse)
+    }
+
+    /// What came of asking.
+    pub(crate) fn told(&self, instance_id: &InstanceId, answer: Result<AliveAnswer, ProbeFailure>) {
+        self.0.hearing.told(instance_id, answer);
     }
 }

@@ -194,3 +194,31 @@ impl Play<'_> {
         self.scheduler.run_until(self.scheduler.now() + time);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays seeds and says what was wrong with the first that is.
+    fn play_all(seeds: std::ops::Range<u64>) -> Result<(), String> {
+        for seed in seeds {
+            let played = simulate(seed, 60).map_err(|error| error.to_string())?;
+            if let Some(violation) = played.violation {
+                return Err(format!("seed {seed}: {violation}\n{}", played.lines.join("\n")));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn instances_lose_nothing_whatever_happens() {
+        play_all(0..100).unwrap_or_else(|what| panic!("{what}"));
+    }
+
+    #[test]
+    fn a_seed_always_does_the_same() {
+        let (one, again) = (simulate(7, 0).expect("it begins"), simulate(7, 0).expect("it begins"));
+        assert_eq!((one.hash, one.turns, one.fed), (again.hash, again.turns, again.fed));
+        assert_ne!(one.hash, simulate(8, 0).expect("it begins").hash);
+    }
+}

@@ -25,6 +25,8 @@ pub(super) struct Life {
     pub(super) paused: Until,
     /// Its workers are stuck in a function of the topology until then.
     pub(super) stuck: Until,
+    /// It does not reach the other instances, nor they it, until then.
+    pub(super) alone: Until,
     /// Nothing new is read of the metadata topic until then.
     pub(super) uninformed: Until,
     /// Calls of the log go wrong until then, so many of a thousand.
@@ -73,6 +75,7 @@ impl Life {
             is_dead: false.into(),
             paused: Until::default(),
             stuck: Until::default(),
+            alone: Until::default(),
             uninformed: Until::default(),
             flaky: Until::default(),
             flaky_permille: 0.into(),
@@ -95,7 +98,7 @@ impl Life {
 
     /// Nothing ails it any more.
     pub(super) fn heal(&self) {
-        let troubles = [&self.paused, &self.stuck, &self.uninformed, &self.flaky, &self.slow_disk];
+        let troubles = [&self.paused, &self.stuck, &self.alone, &self.uninformed, &self.flaky, &self.slow_disk];
         troubles.into_iter().for_each(|trouble| trouble.set(Duration::ZERO));
         self.crash_in.store(0, Ordering::Relaxed);
     }

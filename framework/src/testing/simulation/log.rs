@@ -312,6 +312,12 @@ impl Membership for LifeMembership {
         })
     }
 
+    fn rejoin(&mut self) -> Result<(), LogError> {
+        let Self { membership, life, .. } = self;
+        life.set_epoch(None);
+        call(life, Call::Ask, "rejoin", || membership.rejoin())
+    }
+
     fn leave(self: Box<Self>) -> Result<(), LogError> {
         let Self { membership, life, .. } = *self;
         life.set_epoch(None);

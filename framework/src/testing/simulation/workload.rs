@@ -15,8 +15,8 @@ use crate::{
     config::Guarantee,
     dsl::TimeWindows,
     log::{
-        Append, Headers, Isolation, Log, LogError, NewTopic, Partitioner, Producer, ReadFrom, Reader,
-        TopicPartition, embedded::EmbeddedLog,
+        Append, Headers, Isolation, Log, LogError, NewTopic, Partitioner, Producer, ReadFrom, Reader, TopicPartition,
+        embedded::EmbeddedLog,
     },
     serde::Serdes,
     topology::{Resolved, Topology, TopologyError},

@@ -17,11 +17,12 @@ use super::{
     instance::{Instance, Living, Making},
     life::{EPOCH_MS, Life, LogClock},
     rng::Rng,
-    scheduler::{Kind, Scheduler},
+    scheduler::Scheduler,
     witness::Witness,
     workload::{APPLICATION, Workload, topology},
 };
 use crate::{
+    cluster::ProbeFailure,
     config::{Config, Guarantee},
     log::{Group, Log, Membership, MembershipOptions, Reader, embedded::EmbeddedLog},
     runtime::Turns,
@@ -74,6 +75,7 @@ impl World {
             max_poll_interval: Duration::from_secs(chance(&|rng| rng.between(8, 30))),
             num_standby_replicas: chance(&|rng| rng.between(0, 2)) as usize,
             acceptable_recovery_lag: chance(&|rng| rng.between(0, 20)),
+            suspicion_timeout: Duration::from_millis([0, 600, 1500][chance(&|rng| rng.between(0, 2)) as usize]),
             memory_bytes: 64 << 20,
             ..Config::default()
         };
@@ -234,6 +236,33 @@ impl World {
         }
     }
 
+    /// Instances ask each other whether they are alive.
+    fn probe(&self) {
+        let now = self.now();
+        let instances = self.instances.borrow();
+        let can_talk = |living: &Living| {
+            let life = &living.life;
+            !life.is_dead() && life.ended().is_none() && !life.paused.is_after(now) && !life.alone.is_after(now)
+        };
+        for living in instances.iter().filter_map(|instance| instance.living.as_ref()) {
+            let life = &living.life;
+            if life.is_dead() || life.paused.is_after(now) {
+                continue;
+            }
+            for other in living.seen.whom_to_ask() {
+                let asked = instances.iter().find(|instance| *instance.name == *other);
+                let answer = match asked.and_then(|instance| instance.living.as_ref()) {
+                    None => Err(ProbeFailure::Refused),
+                    Some(asked) if can_talk(living) && can_talk(asked) => {
+                        asked.seen.answer(&living.seen).ok_or(ProbeFailure::Silent)
+                    }
+                    Some(_) => Err(ProbeFailure::Silent),
+                };
+                living.seen.told(&other, answer);
+            }
+        }
+    }
+
     /// How many records were fed.
     pub(super) fn fed(&self) -> u64 {
         self.workload.borrow().fed()
@@ -267,6 +296,7 @@ impl Turns for Fate {
         let now = world.now();
         let elapsed = now.saturating_sub(world.last_turn.replace(now));
         world.tend();
+        world.probe();
         if world.is_rough.get() {
             world.befall(elapsed);
         }
@@ -298,6 +328,3 @@ fn outside(log: &EmbeddedLog) -> Option<(Box<dyn Membership>, Arc<dyn Group>)> {
     let group = membership.group();
     Some((membership, group))
 }
-
-#[allow(unused)]
-fn of_kind(_: Kind) {}

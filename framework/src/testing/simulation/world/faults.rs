@@ -125,8 +125,23 @@ impl World {
             }
             Fault::CutOff => {
                 let until = now + self.some_time();
-                self.scheduler.note(format_args!("{life} is cut off until {:.3}", until.as_secs_f64()));
-                living.cut(until, now);
+                let (log, peers) = self.scheduler.chance(|rng| match rng.below(3) {
+                    0 => (true, false),
+                    1 => (false, true),
+                    _ => (true, true),
+                });
+                let from = match (log, peers) {
+                    (true, true) => "everything",
+                    (true, false) => "the log",
+                    _ => "the others",
+                };
+                self.scheduler.note(format_args!("{life} is cut off from {from} until {:.3}", until.as_secs_f64()));
+                if log {
+                    living.cut(until, now);
+                }
+                if peers {
+                    life.alone.set(until);
+                }
             }
             Fault::LateMetadata => {
                 let until = now + time(200, 6_000);
