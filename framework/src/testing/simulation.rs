@@ -14,6 +14,7 @@ mod log;
 mod network;
 mod rng;
 mod scheduler;
+mod telling;
 mod trace;
 mod witness;
 mod workload;
@@ -23,6 +24,7 @@ use std::{rc::Rc, thread::Builder, time::Duration};
 
 use self::{
     scheduler::{Kind, Scheduler},
+    telling::Telling,
     trace::Trace,
     world::{Fate, World},
 };
@@ -71,22 +73,40 @@ pub enum SimulationError {
     Panicked,
 }
 
+/// How many lines are kept of what happens.
+const LINES: usize = 100;
 /// Calls wait inside of each other.
 const STACK_BYTES: usize = 256 << 20;
 /// How long the cluster may take, when nothing goes wrong any more, until all is well.
 const SETTLES_WITHIN: Duration = Duration::from_secs(180);
+/// It is well when it has been for so long, with the same assignment.
+const IS_SETTLED: Duration = Duration::from_secs(4);
 /// For how long nothing may change then.
 const STAYS_SETTLED: Duration = Duration::from_secs(15);
 /// How often to look whether all is well.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Plays a seed to its end, or until something does not hold. `lines` of what happened are kept.
+/// Plays a seed to its end, or until something does not hold.
 ///
 /// # Errors
 /// When the simulation cannot begin; what goes wrong in it is in the result.
-pub fn simulate(seed: u64, lines: usize) -> Result<Simulated, SimulationError> {
-    let thread =
-        Builder::new().name(format!("seed {seed}")).stack_size(STACK_BYTES).spawn(move || play(seed, lines))?;
+pub fn simulate(seed: u64) -> Result<Simulated, SimulationError> {
+    on_a_thread(seed, move || play(seed, LINES))
+}
+
+/// The same, with all that happened, and what the instances say of themselves: for a look at what was found.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn replay(seed: u64) -> Result<Simulated, SimulationError> {
+    on_a_thread(seed, move || tracing::subscriber::with_default(Telling, || play(seed, usize::MAX)))
+}
+
+fn on_a_thread(
+    seed: u64,
+    play: impl FnOnce() -> Result<Simulated, SimulationError> + Send + 'static,
+) -> Result<Simulated, SimulationError> {
+    let thread = Builder::new().name(format!("seed {seed}")).stack_size(STACK_BYTES).spawn(play)?;
     thread.join().unwrap_or(Err(SimulationError::Panicked))
 }
 
@@ -141,8 +161,19 @@ impl Play<'_> {
     fn settle(&self, when: &str) {
         self.world.set_fed_per_second(0);
         let until = self.scheduler.now() + SETTLES_WITHIN;
+        let (mut well_since, mut order) = (None, None);
         while !self.scheduler.is_violated() {
-            let Some(why) = self.world.unsettled() else { break };
+            let now = self.scheduler.now();
+            let why = match self.world.unsettled() {
+                None if order == self.world.order() && well_since.is_some_and(|since| now >= since + IS_SETTLED) => {
+                    break;
+                }
+                None if order == self.world.order() && well_since.is_some() => String::new(),
+                why => {
+                    (well_since, order) = (why.is_none().then_some(now), self.world.order());
+                    why.unwrap_or_else(|| format!("assignment follows assignment, {order:?} is the last"))
+                }
+            };
             if self.scheduler.now() > until {
                 let seconds = SETTLES_WITHIN.as_secs();
                 return self.scheduler.violated(format_args!("{when}, not all is well within {seconds} s: {why}"));
@@ -202,7 +233,7 @@ mod tests {
     /// Plays seeds and says what was wrong with the first that is.
     fn play_all(seeds: std::ops::Range<u64>) -> Result<(), String> {
         for seed in seeds {
-            let played = simulate(seed, 60).map_err(|error| error.to_string())?;
+            let played = simulate(seed).map_err(|error| error.to_string())?;
             if let Some(violation) = played.violation {
                 return Err(format!("seed {seed}: {violation}\n{}", played.lines.join("\n")));
             }
@@ -217,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_seed_always_does_the_same() {
-        let (one, again) = (simulate(7, 0).expect("it begins"), simulate(7, 0).expect("it begins"));
+        let (one, again) = (simulate(7).expect("it begins"), simulate(7).expect("it begins"));
         assert_eq!((one.hash, one.turns, one.fed), (again.hash, again.turns, again.fed));
-        assert_ne!(one.hash, simulate(8, 0).expect("it begins").hash);
+        assert_ne!(one.hash, simulate(8).expect("it begins").hash);
     }
 }

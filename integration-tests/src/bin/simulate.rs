@@ -15,7 +15,7 @@ use std::{
 use anyhow::bail;
 use clap::Parser;
 use millpond::{
-    testing::simulation::{Simulated, simulate},
+    testing::simulation::{Simulated, replay, simulate},
     time::{Clock, SystemClock},
 };
 
@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
     let Arguments { seeds, first, seed, lines, threads } = Arguments::parse();
     match seed {
         Some(seed) => {
-            let played = simulate(seed, usize::MAX)?;
+            let played = replay(seed)?;
             played.lines.iter().for_each(|line| println!("{line}"));
             report(&played)
         }
@@ -55,7 +55,10 @@ fn main() -> anyhow::Result<()> {
 
 fn report(played: &Simulated) -> anyhow::Result<()> {
     let Simulated { seed, violation, hash, time, turns, fed, commits, .. } = played;
-    println!("seed {seed}: {fed} records, {commits} commits, {turns} turns in {:.1} s, hash {hash:016x}", time.as_secs_f64());
+    println!(
+        "seed {seed}: {fed} records, {commits} commits, {turns} turns in {:.1} s, hash {hash:016x}",
+        time.as_secs_f64()
+    );
     match violation {
         Some(violation) => bail!("seed {seed}: {violation}"),
         None => Ok(()),
@@ -72,10 +75,16 @@ fn play(seeds: std::ops::Range<u64>, lines: usize, threads: usize) -> anyhow::Re
             if seed >= seeds.end {
                 break;
             }
-            let played = simulate(seed, lines)?;
+            let played = simulate(seed)?;
             if played.violation.is_some() && !over.swap(true, Ordering::Relaxed) {
-                println!();
-                played.lines.iter().for_each(|line| println!("{line}"));
+                let again = replay(seed)?;
+                if (again.hash, &again.violation) != (played.hash, &played.violation) {
+                    println!(
+                        "seed {seed} did something else the second time: {:016x}, then {:016x}",
+                        played.hash, again.hash
+                    );
+                }
+                again.lines.iter().skip(again.lines.len().saturating_sub(lines)).for_each(|line| println!("{line}"));
                 report(&played)?;
             }
             let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +110,10 @@ fn play(seeds: std::ops::Range<u64>, lines: usize, threads: usize) -> anyhow::Re
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mine = work();
-        others.into_iter().map(|other| other.join().unwrap_or_else(|_| bail!("a thread panicked"))).fold(mine, Result::and)
+        others
+            .into_iter()
+            .map(|other| other.join().unwrap_or_else(|_| bail!("a thread panicked")))
+            .fold(mine, Result::and)
     })?;
     let (played, time, commits, fed) = *totals.lock().unwrap_or_else(PoisonError::into_inner);
     println!(

@@ -232,17 +232,22 @@ impl Scheduler {
                 Some((left, actor))
             }
         };
-        let watch = state.watch.clone();
         drop(state);
         drop(dropped);
         if let Some(message) = panicked {
             let name = life.map(|life| life.name.clone()).unwrap_or_default();
             self.violated(format_args!("{kind:?} of {name} panicked: {message}"));
         }
+        self.look();
+        true
+    }
+
+    /// Has everything looked at now, in the middle of a turn.
+    pub(super) fn look(&self) {
+        let watch = self.state.borrow().watch.clone();
         if let Some(watch) = watch.filter(|_| !self.is_violated()) {
             watch();
         }
-        true
     }
 
     fn take_due(&self, until: Duration) -> Option<(u64, Box<dyn Turns>, Option<Arc<Life>>, Kind)> {
@@ -298,6 +303,17 @@ impl State {
 pub(super) fn current() -> Rc<Scheduler> {
     let current = CURRENT.with(|current| current.borrow().clone());
     current.expect("what a simulation is made of is used while it runs, on its thread")
+}
+
+/// Whoever has its turn says something.
+pub(super) fn told(what: impl fmt::Display) {
+    let Some(scheduler) = CURRENT.with(|current| current.borrow().clone()) else { return };
+    let now = scheduler.now();
+    let Ok(mut state) = scheduler.state.try_borrow_mut() else { return };
+    let actor = state.stack.last().and_then(|number| state.actors.get(number));
+    let life = actor.and_then(|actor| actor.life.clone());
+    let name = life.map(|life| life.to_string()).unwrap_or_default();
+    state.trace.tell(now, format_args!("  {name} {what}"));
 }
 
 /// Lets time pass for a loop of this life; others have their turns meanwhile.

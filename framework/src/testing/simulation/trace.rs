@@ -20,23 +20,28 @@ pub(super) struct Trace {
 impl Trace {
     /// A trace that keeps so many lines.
     pub(super) fn keeping(kept: usize) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, lines: VecDeque::new(), kept }
+        Self { hash: 0xcbf2_9ce4_8422_2325, lines: VecDeque::new(), kept: kept.max(1) }
     }
 
     /// A loop has its turn.
     pub(super) fn turn(&mut self, now: Duration, actor: u64) {
-        self.mix(now.as_micros() as u64);
-        self.mix(actor);
+        self.hash = mixed(mixed(self.hash, now.as_micros() as u64), actor);
     }
 
     /// Something happened that is worth a line.
     pub(super) fn note(&mut self, now: Duration, event: impl fmt::Display) {
-        let mut line =
-            if self.lines.len() >= self.kept { self.lines.pop_front().unwrap_or_default() } else { String::new() };
+        let hash = self.hash;
+        self.hash = self.tell(now, event).bytes().fold(hash, |hash, byte| mixed(hash, byte.into()));
+    }
+
+    /// A line that does not count as something that happened.
+    pub(super) fn tell(&mut self, now: Duration, what: impl fmt::Display) -> &str {
+        let is_full = self.lines.len() >= self.kept;
+        let mut line = if is_full { self.lines.pop_front().unwrap_or_default() } else { String::new() };
         line.clear();
-        let _ = write!(line, "{:>10.3} {event}", now.as_secs_f64());
-        line.bytes().for_each(|byte| self.mix(byte.into()));
+        let _ = write!(line, "{:>10.3} {what}", now.as_secs_f64());
         self.lines.push_back(line);
+        self.lines.back().map_or("", |line| line)
     }
 
     pub(super) fn hash(&self) -> u64 {
@@ -46,9 +51,9 @@ impl Trace {
     pub(super) fn into_lines(self) -> Vec<String> {
         self.lines.into()
     }
+}
 
-    /// FNV-1a, by words.
-    fn mix(&mut self, word: u64) {
-        self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3);
-    }
+/// FNV-1a, by words.
+fn mixed(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(0x0100_0000_01b3)
 }

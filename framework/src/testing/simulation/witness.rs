@@ -6,16 +6,22 @@ use std::{
 };
 
 use super::{life::Life, scheduler};
-use crate::log::TopicPartition;
+use crate::{log::TopicPartition, state::TaskId, topology::Resolved};
 
 /// Notes what is committed.
-#[derive(Debug, Default)]
-pub(super) struct Witness(Mutex<Noted>);
+#[derive(Debug)]
+pub(super) struct Witness {
+    /// Which sub-topology reads a topic.
+    readers: BTreeMap<Arc<str>, u32>,
+    noted: Mutex<Noted>,
+}
 
 #[derive(Debug, Default)]
 struct Noted {
     /// Whose a transactional id is: the life that initialised it last.
     owners: BTreeMap<String, u64>,
+    /// Which life opened a task last to be active. From then on nobody else may commit for it.
+    openers: BTreeMap<TaskId, u64>,
     /// How far inputs are processed for good.
     positions: BTreeMap<TopicPartition, i64>,
     commits: u64,
@@ -24,6 +30,18 @@ struct Noted {
 // === impl Witness ===
 
 impl Witness {
+    pub(super) fn new(topology: &Resolved) -> Self {
+        let sources = |(index, part): (u32, &crate::topology::SubTopology)| {
+            part.sources.iter().map(|topic| (Arc::clone(topic), index)).collect::<Vec<_>>()
+        };
+        Self { readers: (0..).zip(&topology.sub_topologies).flat_map(sources).collect(), noted: Mutex::default() }
+    }
+
+    /// A life has opened a task to be active.
+    pub(super) fn opened(&self, life: &Life, task: TaskId) {
+        self.noted().openers.insert(task, life.number);
+    }
+
     /// A producer of this life has the id now.
     pub(super) fn initialised(&self, life: &Arc<Life>, transactional_id: &str) {
         scheduler::current().note(format_args!("{life} has {transactional_id}"));
@@ -33,9 +51,16 @@ impl Witness {
     /// A commit of this life is final; `transactional_id` is empty without a transaction.
     pub(super) fn committed(&self, life: &Arc<Life>, transactional_id: &str, positions: &[(TopicPartition, i64)]) {
         let scheduler = scheduler::current();
+        scheduler.look();
         let mut noted = self.noted();
         noted.commits += 1;
         for (partition, position) in positions {
+            let task = self.readers.get(&partition.topic).map(|reader| TaskId::new(*reader, partition.partition));
+            let opener = task.and_then(|task| noted.openers.get(&task).copied());
+            if opener != Some(life.number) {
+                scheduler
+                    .violated(format_args!("{life} commits {partition}, and #{opener:?} has opened the task since"));
+            }
             let before = noted.positions.insert(partition.clone(), *position).unwrap_or(0);
             if before != *position {
                 scheduler.note(format_args!("{life} commits {partition} up to {position}"));
@@ -64,6 +89,6 @@ impl Witness {
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

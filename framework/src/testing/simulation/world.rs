@@ -2,16 +2,17 @@
 
 mod checks;
 mod faults;
+mod told;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use self::checks::Changelogs;
+use self::{checks::Changelogs, told::Told};
 use super::{
     SimulationError,
     instance::{Instance, Living, Making},
@@ -45,6 +46,9 @@ pub(super) struct World {
     /// The log is away until then.
     away_until: Cell<Duration>,
     checked_commits: Cell<u64>,
+    told: RefCell<Told>,
+    /// Which life has which task open to be active.
+    open: RefCell<BTreeSet<(u64, TaskId)>>,
     /// The group as the log knows it. It is of a membership that never joins.
     group: RefCell<Option<(Box<dyn Membership>, Arc<dyn Group>)>>,
     ends: RefCell<Box<dyn Reader>>,
@@ -87,7 +91,9 @@ impl World {
         let changelogs = Changelogs::new(&log, &topology)?;
         let ends = log.reader(crate::log::Isolation::ReadCommitted)?;
         let memory = MemoryBudget::new(16 << 20);
-        let making = Making { topology, config, log, witness: Arc::new(Witness::default()), memory };
+        let told = RefCell::new(Told::new(&log)?);
+        let witness = Arc::new(Witness::new(&topology));
+        let making = Making { topology, config, log, witness, memory };
         let world = Rc::new(Self {
             scheduler: Rc::clone(scheduler),
             making,
@@ -100,6 +106,8 @@ impl World {
             last_turn: Cell::new(Duration::ZERO),
             away_until: Cell::new(Duration::ZERO),
             checked_commits: Cell::new(0),
+            told,
+            open: RefCell::default(),
             group: RefCell::new(None),
             ends: RefCell::new(ends),
         });
@@ -114,12 +122,16 @@ impl World {
         self.scheduler.now()
     }
 
+    fn is_away(&self) -> bool {
+        self.away_until.get() > Duration::ZERO
+    }
+
     /// From now on nothing goes wrong any more; what is down is started.
     pub(super) fn calm_down(&self) {
         self.scheduler.note("the faults end");
         self.is_rough.set(false);
         let now = self.now();
-        self.away_until.set(now);
+        self.away_until.set(Duration::ZERO);
         self.making.log.set_available(true);
         let mut instances = self.instances.borrow_mut();
         for instance in instances.iter_mut() {
@@ -221,7 +233,7 @@ impl World {
     }
 
     fn feed(&self, elapsed: Duration) {
-        if self.away_until.get() > self.now() {
+        if self.is_away() {
             return;
         }
         let mut workload = self.workload.borrow_mut();

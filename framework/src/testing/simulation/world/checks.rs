@@ -1,10 +1,15 @@
 //! What must hold.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{World, outside, staying};
 use crate::{
     cluster::{AssignmentOrder, TaskState},
+    config::Guarantee,
     log::{Isolation, Log, LogError, ReadFrom, Reader, TopicPartition, embedded::EmbeddedLog},
     runtime::HostedTask,
     state::{StateError, StoreId, StoreKind, TaskId},
@@ -85,6 +90,12 @@ impl Changelogs {
 impl World {
     /// What must hold whatever goes wrong.
     pub(in crate::testing::simulation) fn check(&self) {
+        if !self.is_away()
+            && let Err(error) = self.told.borrow_mut().follow(&self.scheduler)
+        {
+            self.scheduler.violated(format_args!("the metadata topic cannot be read: {error}"));
+        }
+        self.note_open_tasks();
         if let Some(what) = self.two_owners() {
             self.scheduler.violated(what);
         }
@@ -104,13 +115,15 @@ impl World {
             *group = outside(&self.making.log);
         }
         let members = group.as_ref()?.1.members().ok()?;
-        let exactly_once = self.making.config.guarantee == crate::config::Guarantee::ExactlyOnce;
+        let exactly_once = self.making.config.guarantee == Guarantee::ExactlyOnce;
         let mut owners: BTreeMap<TaskId, String> = BTreeMap::new();
         for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
             let life = &living.life;
             let Some(epoch) = life.epoch() else { continue };
             let is_member = members.iter().any(|member| member.member_id == epoch.member_id);
-            if !is_member || life.is_dead() || (exactly_once && !self.making.witness.can_commit(life)) {
+            // Who was evicted and has producers again goes on when it has read that.
+            let is_evicted = self.told.borrow().is_evicted(&epoch.member_id);
+            if !is_member || is_evicted || life.is_dead() || (exactly_once && !self.making.witness.can_commit(life)) {
                 continue;
             }
             for (task, hosted) in living.seen.hosted() {
@@ -124,8 +137,26 @@ impl World {
         None
     }
 
+    fn note_open_tasks(&self) {
+        let mut open = self.open.borrow_mut();
+        let mut now_open = BTreeSet::new();
+        for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
+            for (task, hosted) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
+                let _ = hosted;
+                if !open.contains(&(living.life.number, task)) {
+                    self.making.witness.opened(&living.life, task);
+                }
+                now_open.insert((living.life.number, task));
+            }
+        }
+        *open = now_open;
+    }
+
     /// Notes what the changelogs say, before they are compacted.
     pub(super) fn follow_changelogs(&self) {
+        if self.is_away() {
+            return;
+        }
         if let Err(error) = self.changelogs.borrow_mut().follow() {
             self.scheduler.violated(format_args!("the changelogs cannot be read: {error}"));
         }
@@ -133,6 +164,10 @@ impl World {
 
     /// Every open store has the rows that its changelog says, up to where it stands: that of an active task, and that of a standby.
     pub(in crate::testing::simulation) fn check_stores(&self) {
+        // At least once, a changelog has what two owners wrote in turns.
+        if self.is_away() || self.making.config.guarantee == Guarantee::AtLeastOnce {
+            return;
+        }
         self.follow_changelogs();
         let changelogs = self.changelogs.borrow();
         for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
@@ -199,6 +234,10 @@ impl World {
         let orders: Vec<_> = staying(&instances).map(|living| living.seen.cluster().order).collect();
         if orders.windows(2).any(|pair| pair[0] != pair[1]) {
             return Some(format!("the instances follow {orders:?}"));
+        }
+        let staying_count = staying(&instances).count();
+        if let Some(living) = staying(&instances).find(|living| living.seen.cluster().live_members() != staying_count) {
+            return Some(format!("{} does not know of all {staying_count} instances", living.life));
         }
         let Some(one) = staying(&instances).next() else { return Some("nobody is there".into()) };
         let view = one.seen.cluster();

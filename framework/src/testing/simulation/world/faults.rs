@@ -75,7 +75,7 @@ impl World {
                 return;
             }
             Fault::LogAway => {
-                let until = now + time(300, 7_000);
+                let until = self.away_until.get().max(now + time(300, 7_000));
                 self.scheduler.note(format_args!("the log is away until {:.3}", until.as_secs_f64()));
                 self.away_until.set(until);
                 return self.making.log.set_available(false);
@@ -177,6 +177,9 @@ impl World {
     }
 
     fn compact(&self) {
+        if self.is_away() {
+            return;
+        }
         self.scheduler.note("the log is compacted");
         let topology = &self.making.topology;
         let stores = topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
