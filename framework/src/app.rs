@@ -20,6 +20,7 @@ mod pulse;
 mod serving;
 mod start;
 mod status;
+mod stopping;
 mod topics;
 
 use std::{
@@ -38,6 +39,7 @@ use self::{
     serving::InstanceServing,
     start::Start,
     status::Status,
+    stopping::StopRequest,
 };
 pub use self::{
     application::PrepareError,
@@ -135,7 +137,8 @@ impl App {
         self
     }
 
-    /// Runs until SIGTERM or Ctrl-C, then gives its tasks away and leaves.
+    /// Runs until SIGTERM, Ctrl-C or `POST /cluster/drain`, then has the others take over its tasks, and leaves. A second signal ends it at
+    /// once.
     ///
     /// # Errors
     /// When the instance cannot start, or cannot go on.
@@ -144,7 +147,11 @@ impl App {
         tokio::select! {
             () = stop_signal() => {
                 tracing::info!("asked to stop");
-                instance.stop().await
+                let status = Arc::clone(&instance.status);
+                tokio::select! {
+                    stopped = instance.stop() => stopped,
+                    never = stop_at_once(&status) => match never {},
+                }
             }
             error = instance.failed() => match error {
                 Some(error) => Err(error),
@@ -332,12 +339,12 @@ impl Instance {
         self.join().err()
     }
 
-    /// Gives the tasks away, leaves the group, ends the REST interface.
+    /// Has the others take over the tasks, leaves the group, ends the REST interface.
     ///
     /// # Errors
     /// When the instance had failed, or its state could not be closed.
     pub async fn stop(mut self) -> Result<(), AppError> {
-        self.status.request_stop();
+        self.status.request(StopRequest::Drain);
         if self.control.is_some() && !self.start_gives_up().await {
             tracing::warn!("a step of the start still waits for the log; leaving without it");
             self.control = None;
@@ -372,6 +379,14 @@ impl Instance {
             None => Ok(()),
         }
     }
+}
+
+/// Asks for a stop at once when there is another signal.
+async fn stop_at_once(status: &Status) -> std::convert::Infallible {
+    stop_signal().await;
+    tracing::warn!("asked again: stopping at once");
+    status.request(StopRequest::AtOnce);
+    std::future::pending().await
 }
 
 async fn stop_signal() {

@@ -70,6 +70,9 @@ pub struct Config {
     /// How long an instance may be silent before the others take its tasks, if that is before the session timeout: instances ask each other five
     /// times a second. Only exactly once, where what is taken is fenced first. 0: never. Default 1.5 s. `MILLPOND_SUSPICION_TIMEOUT_MS`.
     pub suspicion_timeout: Duration,
+    /// How long a stop waits for the others to take over what the instance has, before it leaves all the same. 0: it does not wait. Default
+    /// 20 s. `MILLPOND_DRAIN_TIMEOUT_MS`.
+    pub drain_timeout: Duration,
     /// How long a worker may be stuck in user code before its instance leaves the group. Default 5 min.
     /// `MILLPOND_MAX_POLL_INTERVAL_MS`.
     pub max_poll_interval: Duration,
@@ -161,6 +164,7 @@ impl Default for Config {
             state_wait: Duration::from_secs(3),
             session_timeout: Duration::from_secs(6),
             suspicion_timeout: Duration::from_millis(1500),
+            drain_timeout: Duration::from_secs(20),
             max_poll_interval: Duration::from_secs(300),
             transaction_timeout: Duration::from_secs(10),
             deserialization_errors: OnError::Fail,
@@ -241,6 +245,10 @@ impl Config {
                 self.acceptable_recovery_lag = parse(variable, value, "a number of records, or 0")?;
             }
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
+            "DRAIN_TIMEOUT_MS" => {
+                let ms = parse(variable, value, "a number of milliseconds, or 0")?;
+                self.drain_timeout = Duration::from_millis(ms);
+            }
             "SUSPICION_TIMEOUT_MS" => {
                 let ms = parse(variable, value, "a number of milliseconds, or 0")?;
                 self.suspicion_timeout = Duration::from_millis(ms);

@@ -14,6 +14,7 @@
 //! | `GET /stores` | the stores that may be queried, and the owner of each partition |
 //! | `GET /cluster` | the instances and their tasks |
 //! | `GET /cluster/alive` | that the instance is alive, and whom it hears; instances ask each other |
+//! | `POST /cluster/drain` | the others take over what the instance has, then it stops |
 //! | `GET /restores` | the tasks whose stores are being restored here: records, bytes, rate, time left |
 //! | `GET /topology` | the topology's description |
 //! | `GET /livez`, `/readyz` | whether the instance lives, is ready |
@@ -42,6 +43,7 @@ mod lookup;
 mod metrics;
 mod options;
 mod overview;
+mod owner;
 mod port;
 mod probes;
 mod probing;
@@ -61,14 +63,14 @@ use axum::{
     extract::State,
     http::{HeaderValue, Method, Uri},
     response::Response,
-    routing::get,
+    routing::{get, post},
 };
 
 /// Routes of a service, to be served beside the framework's.
 pub use axum::Router;
 
 pub use self::{
-    answer::ServedAs,
+    answer::{Consistency, ServedAs},
     code::Code,
     error::{QueryError, Seen},
     options::QueryOptions,
@@ -120,6 +122,7 @@ pub fn router(serving: Arc<dyn Serving>, options: QueryOptions) -> Result<Router
         .route("/stores/{store}/keys/{key}", get(keys::by_path))
         .route("/cluster", get(overview::cluster))
         .route("/cluster/alive", get(probing::alive))
+        .route("/cluster/drain", post(overview::drain))
         .route("/restores", get(restores::restores))
         .route("/topology", get(overview::topology))
         .route("/livez", get(probes::livez))

@@ -16,6 +16,7 @@ use super::{
     prober::Hearing,
     pulse::Pulse,
     status::Status,
+    stopping::{StopFacts, StopRequest, StopStep, Stopping},
 };
 use crate::{
     cluster::{Action, Coordinator, Event, InstanceId, MetadataRecord, Offsets, Role, TaskEvent},
@@ -26,8 +27,6 @@ use crate::{
 
 /// How long one turn waits for the membership and for metadata.
 const TURN: Duration = Duration::from_millis(10);
-/// How long a stop may take before the workers are stopped without a hand-over.
-const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// How often the log says how far restores are.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How often to look where the stores stand, for the host metadata.
@@ -55,7 +54,8 @@ pub(super) struct Control {
     pub(super) suspects: BTreeMap<InstanceId, Arc<str>>,
     pub(super) max_poll_interval: Duration,
     /// When a stop that was asked for is to be over.
-    pub(super) stop_by: Option<Duration>,
+    pub(super) stopping: Stopping,
+    pub(super) drain_timeout: Duration,
     /// When to ask next whether the log answers.
     pub(super) next_probe: Duration,
     /// When to look next for state that is not used, how long it stays, and since when which one is unused.
@@ -115,18 +115,42 @@ impl Control {
     /// One turn, which waits `patience` at the most, and much shorter as there is much to look after; `false` when it was the last.
     pub(super) fn go_on(&mut self, patience: Duration) -> Result<bool, AppError> {
         let now = self.now();
-        if self.status.stop_requested() && self.stop_by.is_none() {
-            tracing::info!("stopping: giving the tasks away");
-            self.stop_by = Some(now + STOP_DEADLINE);
-            if let Next::Stopped = self.step(Event::Stop)? {
+        let request = self.status.requested();
+        if request != StopRequest::None {
+            let facts = StopFacts { request, can_drain: self.can_drain(), drain_timeout: self.drain_timeout };
+            let step = self.stopping.step(now, facts);
+            if let Next::Stopped = self.stop(step)? {
                 return Ok(false);
             }
         }
-        if self.stop_by.is_some_and(|deadline| now > deadline) {
-            tracing::warn!("the hand-over took too long; leaving without it");
-            return Ok(false);
-        }
         Ok(matches!(self.turn(TURN.min(patience))?, Next::Turn))
+    }
+
+    /// Whether there is somebody to take over, and the log to agree about it.
+    fn can_drain(&mut self) -> bool {
+        let view = self.coordinator.view();
+        let mut others = view.instances.iter().filter(|(id, _)| **id != view.me);
+        view.epoch.is_some()
+            && !self.status.is_log_away()
+            && others.any(|(_, instance)| instance.live && !instance.host.draining)
+    }
+
+    fn stop(&mut self, step: StopStep) -> Result<Next, AppError> {
+        match step {
+            StopStep::Wait => Ok(Next::Turn),
+            StopStep::Drain => {
+                tracing::info!("draining: the others take over");
+                self.step(Event::Drain)
+            }
+            StopStep::Leave => {
+                tracing::info!("stopping: giving the tasks away");
+                self.step(Event::Stop)
+            }
+            StopStep::End => {
+                tracing::warn!("stopping without a hand-over");
+                Ok(Next::Stopped)
+            }
+        }
     }
 
     fn turn(&mut self, wait: Duration) -> Result<Next, AppError> {
@@ -264,6 +288,7 @@ impl Control {
                     self.act(action)?;
                 }
             }
+            Action::FollowAs { .. } => {}
             Action::ReleaseTask { task, .. } => self.workers.release_task(task),
             Action::DropAll => self.workers.drop_all(),
             Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
@@ -276,7 +301,11 @@ impl Control {
                     tracing::warn!(%error, "leaving the group takes long");
                 }
             }
-            Action::Drained => self.status.request_stop(),
+            Action::Drained => {
+                tracing::info!("drained");
+                let step = self.stopping.leave(self.now());
+                return self.stop(step);
+            }
             Action::Stopped => return Ok(Next::Stopped),
             Action::Fatal(error) => return Err(error.into()),
         }

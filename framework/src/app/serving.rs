@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{prober::Hearing, pulse::Pulse, status::Status};
+use super::{prober::Hearing, pulse::Pulse, status::Status, stopping::StopRequest};
 use crate::{
     cluster::{AliveAnswer, ClusterView, Role, TaskState},
     metrics::Metrics,
@@ -105,7 +105,7 @@ impl Serving for InstanceServing {
             HostedState::Restoring => TaskState::Restoring,
             HostedState::Running => TaskState::Running,
         };
-        Some(LocalTask { view: hosted.view, role: Role::Active, state })
+        Some(LocalTask { view: hosted.view, role: Role::Active, state, staleness: Some(self.hearing.doubt()) })
     }
 
     fn restores(&self) -> Vec<RestoreStatus> {
@@ -146,6 +146,10 @@ impl Serving for InstanceServing {
 
     fn alive(&self, asked_by: Option<(&str, u64)>) -> Option<AliveAnswer> {
         self.hearing.answer(asked_by, &self.status, &self.pulse)
+    }
+
+    fn drain(&self) {
+        self.status.request(StopRequest::Drain);
     }
 
     fn metrics(&self) -> &Metrics {

@@ -13,6 +13,7 @@ use super::{
     metadata_topic::MetadataTopic,
     patience::{Halt, Patience},
     serving::{InstanceServing, catalogue},
+    stopping::Stopping,
 };
 use crate::{
     cluster::{Coordinator, Event, HostMetadata, Identity, MetadataRecord, Settings},
@@ -164,7 +165,8 @@ impl Start {
             hearing: Arc::clone(&serving.hearing),
             suspects: BTreeMap::new(),
             max_poll_interval: config.max_poll_interval,
-            stop_by: None,
+            stopping: Stopping::No,
+            drain_timeout: config.drain_timeout,
             next_probe: now,
             next_offsets: now,
             next_progress: now,

@@ -4,11 +4,12 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
 
+use super::stopping::StopRequest;
 use crate::{
     cluster::{ClusterView, InstanceId, TaskState},
     query::Health,
@@ -22,6 +23,8 @@ pub(super) struct Status {
     cluster: RwLock<Arc<ClusterView>>,
     health: Mutex<Signs>,
     stop: AtomicBool,
+    /// A [`StopRequest`].
+    request: AtomicU8,
 }
 
 /// What speaks for and against health.
@@ -48,12 +51,18 @@ impl Status {
             cluster: RwLock::new(Arc::new(ClusterView::empty(me))),
             health: Mutex::new(signs),
             stop: AtomicBool::new(false),
+            request: AtomicU8::new(StopRequest::None as u8),
         }
     }
 
-    /// Asks the control thread to stop the instance.
-    pub(super) fn request_stop(&self) {
+    /// Asks the control thread to stop the instance, so urgently or more.
+    pub(super) fn request(&self, request: StopRequest) {
+        self.request.fetch_max(request as u8, Ordering::Relaxed);
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn requested(&self) -> StopRequest {
+        StopRequest::from_u8(self.request.load(Ordering::Relaxed))
     }
 
     pub(super) fn stop_requested(&self) -> bool {

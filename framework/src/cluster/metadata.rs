@@ -86,9 +86,9 @@ pub enum Role {
 pub enum TaskState {
     /// The host is about to start it, and nobody else may.
     Claimed,
-    /// Its state is being read from the changelog.
+    /// Its state is being read from the changelog; as a standby or warm-up it is behind by more than is acceptable.
     Restoring,
-    /// At work.
+    /// At work; as a standby or warm-up it has caught up.
     Running,
     /// Finishing and committing, to be given away.
     Releasing,

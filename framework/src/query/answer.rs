@@ -14,6 +14,8 @@ use super::Position;
 pub enum ServedAs {
     /// From the active task: the latest committed state.
     Active,
+    /// From a standby's copy, which follows the active task: see `staleness_ms`.
+    Standby,
     /// From a global table, which every instance holds whole.
     Global,
 }
@@ -27,14 +29,48 @@ pub(super) struct Found<'a> {
     pub(super) timestamp: Option<i64>,
     /// `null` for a global table: it is not divided.
     pub(super) partition: Option<i32>,
-    pub(super) position: PositionJson<'a>,
+    /// `null` when the one who answers does not know it: a standby.
+    pub(super) position: Option<PositionJson<'a>>,
     pub(super) role: ServedAs,
+    /// How old the answer may be: what was committed longer ago is in it.
+    pub(super) staleness_ms: u64,
     pub(super) served_by: &'a str,
+}
+
+/// Which copies of a key may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Consistency {
+    /// The active task's: the latest committed state. A request waits for an owner that is changing, for 2 s at the most.
+    #[default]
+    Active,
+    /// A standby's if there is one that has caught up, else the active task's.
+    Standby,
+    /// The active task's, or a standby's if that one does not answer soon.
+    Any,
 }
 
 /// A position as JSON: topic -> partition -> offset of the next record. Everything below is in the answer.
 #[derive(Debug)]
 pub(super) struct PositionJson<'a>(pub(super) &'a Position);
+
+// === impl Consistency ===
+
+impl Consistency {
+    /// As the parameter says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Standby => "standby",
+            Self::Any => "any",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Standby, Self::Any].into_iter().find(|consistency| consistency.as_str() == text)
+    }
+}
 
 // === impl PositionJson ===
 

@@ -31,6 +31,11 @@ impl Deadline {
         Ok(Self { started, allowed: Duration::from_millis(ms).min(options.max_deadline) })
     }
 
+    /// Since the request came.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// What is left of it.
     pub(super) fn remaining(&self) -> Duration {
         self.allowed.saturating_sub(self.started.elapsed())

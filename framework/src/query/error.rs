@@ -180,10 +180,12 @@ pub enum QueryError {
 pub struct Seen {
     /// The partition; `None` for a global table.
     pub partition: Option<i32>,
-    /// The committed input position of what was read.
-    pub position: Position,
+    /// The committed input position of what was read; `None` when it is not known: of a standby.
+    pub position: Option<Position>,
     /// In what role it was read.
     pub role: ServedAs,
+    /// How old it may be, in ms.
+    pub staleness_ms: u64,
 }
 
 // === impl QueryError ===

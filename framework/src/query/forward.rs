@@ -7,7 +7,9 @@ use axum::{
 };
 use reqwest::{Client, Url, redirect};
 
-use super::{QueryError, QueryOptions, deadline::Deadline, headers, keys, lookup::Lookup, route::Host};
+use super::{
+    Code, Consistency, QueryError, QueryOptions, deadline::Deadline, headers, keys, lookup::Lookup, route::Host,
+};
 
 /// Asks other instances. Holds the pool of connections to them.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Relayed {
 pub(super) enum ForwardError {
     /// It says that it is not the owner.
     NotOwner,
+    /// It is the owner, and is restoring the store.
+    Restoring,
     /// It could not be asked, or something else answered in its place.
     Unreachable(String),
     /// Another try would not help.
@@ -76,6 +80,9 @@ impl Forwarder {
         }
         if response.status() == StatusCode::MISDIRECTED_REQUEST {
             return Err(ForwardError::NotOwner);
+        }
+        if response.headers().get(headers::CODE).is_some_and(|code| code == Code::StoreRestoring.as_str()) {
+            return Err(ForwardError::Restoring);
         }
         let too_large = || {
             ForwardError::Final(QueryError::AnswerTooLarge {
@@ -130,6 +137,9 @@ fn key_url(base: &str, lookup: &Lookup) -> Result<Url, String> {
     parameters.append_pair(keys::KEY, &lookup.key);
     if let Some(as_of_ms) = lookup.as_of_ms {
         parameters.append_pair(keys::AS_OF, &as_of_ms.to_string());
+    }
+    if lookup.consistency != Consistency::Active {
+        parameters.append_pair(keys::CONSISTENCY, lookup.consistency.as_str());
     }
     drop(parameters);
     Ok(url)

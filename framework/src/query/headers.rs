@@ -27,6 +27,8 @@ pub(super) const DEADLINE_MS: &str = "millpond-deadline-ms";
 pub(super) const INSTANCE: &str = "millpond-instance";
 /// Who asks whether an instance is alive: `<incarnation> <instance id>`.
 pub(super) const ASKED_BY: &str = "millpond-asked-by";
+/// On every problem: its code.
+pub(super) const CODE: &str = "millpond-code";
 /// Names a request in logs of all instances it passes. A client may set it; every answer carries it.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 

@@ -12,7 +12,7 @@ use axum::{
 };
 
 use super::{
-    Api, QueryError,
+    Api, Consistency, QueryError,
     deadline::Deadline,
     headers::Context,
     lookup::{Lookup, Outcome, Trace},
@@ -27,8 +27,25 @@ pub(super) const KEY: &str = "key";
 /// The parameter that says as of which time, in ms since the epoch, the entry of a store that keeps versions is wanted.
 pub(super) const AS_OF: &str = "as_of";
 
-/// What a request asks for: a store, a key, and as of which time.
-type Asked = (String, String, Option<i64>);
+/// The parameter that says which copies of the key may answer.
+pub(super) const CONSISTENCY: &str = "consistency";
+
+/// What a request asks for.
+#[derive(Debug)]
+struct Asked {
+    store: String,
+    key: String,
+    as_of_ms: Option<i64>,
+    consistency: Consistency,
+}
+
+/// What the parameters of a request say.
+#[derive(Debug, Default)]
+struct Given {
+    key: Option<String>,
+    as_of_ms: Option<i64>,
+    consistency: Option<Consistency>,
+}
 
 /// `GET /stores/{store}/keys/{key}`: the key in the path.
 pub(super) async fn by_path(
@@ -39,7 +56,7 @@ pub(super) async fn by_path(
     parameters: Parameters,
 ) -> Response {
     let asked = path.map(|Path(asked)| asked).map_err(|_| not_text(&uri));
-    let asked = asked.and_then(|(store, key)| Ok((store, key, as_of_parameter(parameters)?)));
+    let asked = asked.and_then(|(store, key)| Ok(read(parameters, &[AS_OF, CONSISTENCY])?.asks(store, key)));
     api.get(&context, asked).await
 }
 
@@ -52,7 +69,7 @@ pub(super) async fn empty(
     parameters: Parameters,
 ) -> Response {
     let store = path.map(|Path(store)| store).map_err(|_| not_text(&uri));
-    let asked = store.and_then(|store| Ok((store, String::new(), as_of_parameter(parameters)?)));
+    let asked = store.and_then(|store| Ok(read(parameters, &[AS_OF, CONSISTENCY])?.asks(store, String::new())));
     api.get(&context, asked).await
 }
 
@@ -67,9 +84,10 @@ pub(super) async fn by_parameter(
 ) -> Response {
     let store = path.map(|Path(store)| store).map_err(|_| not_text(&uri));
     let asked = store.and_then(|store| {
-        let (key, as_of_ms) = both_parameters(parameters, &[KEY, AS_OF])?;
+        let mut given = read(parameters, &[KEY, AS_OF, CONSISTENCY])?;
         let missing = || invalid("the parameter `key` is missing: ask for `/stores/{store}/keys/{key}`, or `?key=`");
-        Ok((store, key.ok_or_else(missing)?, as_of_ms))
+        let key = given.key.take().ok_or_else(missing)?;
+        Ok(given.asks(store, key))
     });
     api.get(&context, asked).await
 }
@@ -80,33 +98,31 @@ fn not_text(uri: &Uri) -> QueryError {
     QueryError::InvalidKey { store: store.into(), reason: "the path is not UTF-8 when it is percent-decoded".into() }
 }
 
-fn as_of_parameter(parameters: Parameters) -> Result<Option<i64>, QueryError> {
-    Ok(both_parameters(parameters, &[AS_OF])?.1)
-}
-
-/// Key and time, as far as they are among those that are taken.
-fn both_parameters(parameters: Parameters, taken: &[&str]) -> Result<(Option<String>, Option<i64>), QueryError> {
-    let (mut key, mut as_of_ms) = (None, None);
-    for (name, value) in read(parameters)? {
+/// The parameters, as far as they are among those that are taken.
+fn read(parameters: Parameters, taken: &[&str]) -> Result<Given, QueryError> {
+    let Query(list) = parameters.map_err(|_| invalid("the parameters of the URL cannot be read"))?;
+    let mut given = Given::default();
+    for (name, value) in list {
         if !taken.contains(&name.as_str()) {
             let taken: Vec<_> = taken.iter().map(|name| format!("`{name}`")).collect();
             return Err(unknown(&name, &format!("it takes {}", taken.join(" and "))));
         }
-        let is_twice = if name == KEY {
-            key.replace(value).is_some()
-        } else {
-            let ms = value.parse().map_err(|_| invalid("the parameter `as_of` is no number of ms since the epoch"))?;
-            as_of_ms.replace(ms).is_some()
+        let is_twice = match name.as_str() {
+            KEY => given.key.replace(value).is_some(),
+            CONSISTENCY => {
+                let wrong = || invalid("the parameter `consistency` is none of `active`, `standby` and `any`");
+                given.consistency.replace(Consistency::parse(&value).ok_or_else(wrong)?).is_some()
+            }
+            _ => {
+                let wrong = |_| invalid("the parameter `as_of` is no number of ms since the epoch");
+                given.as_of_ms.replace(value.parse().map_err(wrong)?).is_some()
+            }
         };
         if is_twice {
             return Err(invalid(&format!("the parameter `{name}` is there twice")));
         }
     }
-    Ok((key, as_of_ms))
-}
-
-fn read(parameters: Parameters) -> Result<Vec<(String, String)>, QueryError> {
-    parameters.map(|Query(list)| list).map_err(|_| invalid("the parameters of the URL cannot be read"))
+    Ok(given)
 }
 
 fn unknown(name: &str, takes: &str) -> QueryError {
@@ -115,6 +131,14 @@ fn unknown(name: &str, takes: &str) -> QueryError {
 
 fn invalid(reason: &str) -> QueryError {
     QueryError::InvalidRequest { reason: reason.to_owned() }
+}
+
+// === impl Given ===
+
+impl Given {
+    fn asks(self, store: String, key: String) -> Asked {
+        Asked { store, key, as_of_ms: self.as_of_ms, consistency: self.consistency.unwrap_or_default() }
+    }
 }
 
 // === impl Api ===
@@ -137,11 +161,12 @@ impl Api {
         trace: &mut Trace,
     ) -> Result<Outcome, QueryError> {
         let _in_flight = self.limits.admit(context.forwarded)?;
-        let (store, key, as_of_ms) = asked?;
+        let Asked { store, key, as_of_ms, consistency } = asked?;
         let lookup = Lookup {
             store,
             key,
             as_of_ms,
+            consistency,
             forwarded: context.forwarded,
             deadline: Deadline::of(context.received, &context.headers, &self.options)?,
             request_id: context.request_id.clone(),

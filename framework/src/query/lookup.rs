@@ -1,6 +1,6 @@
 //! A point lookup from key text to answer: parse, route, then read here or ask the owner.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -9,23 +9,19 @@ use axum::{
 };
 
 use super::{
-    Api, LocalTask, QueryError, Seen, ServedAs, Spread, StoreEntry,
+    Api, Consistency, QueryError, Seen, ServedAs, Spread, StoreEntry,
     answer::{Found, PositionJson},
     deadline::Deadline,
-    forward::{ForwardError, Relayed},
+    forward::Relayed,
     headers::RequestId,
     metrics::Route,
+    owner::Target,
     read::{Read, ReadError, read},
-    route::{Decision, Facts, Host, route},
 };
 use crate::{
     log::Partitioner,
     state::{StoreKind, TaskId, TaskView},
 };
-
-/// How often the owner is looked up for one request: once more when the first one gave no answer, since the view
-/// may have become newer meanwhile.
-const MAX_ATTEMPTS: usize = 2;
 
 /// What is asked.
 #[derive(Debug)]
@@ -36,6 +32,8 @@ pub(super) struct Lookup {
     pub(super) key: String,
     /// As of which time, in ms since the epoch; of stores that keep versions. Else as it is now.
     pub(super) as_of_ms: Option<i64>,
+    /// Which copies of the key may answer.
+    pub(super) consistency: Consistency,
     /// Whether another instance forwarded it.
     pub(super) forwarded: bool,
     /// When the answer must be there.
@@ -64,26 +62,11 @@ pub(super) enum Outcome {
 
 /// Where on this instance an entry is read.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    partition: Option<i32>,
-    role: ServedAs,
-}
-
-/// Why an attempt gave no answer.
-#[derive(Debug)]
-enum Miss {
-    /// Another attempt would end the same.
-    Final(QueryError),
-    /// The view named somebody who could not answer; a newer view may name somebody else.
-    Moved(QueryError),
-}
-
-/// A key that belongs to a partition: where one lookup goes.
-#[derive(Debug)]
-struct Target<'a> {
-    store: &'a Arc<StoreEntry>,
-    key: Vec<u8>,
-    task: TaskId,
+pub(super) struct Place {
+    pub(super) partition: Option<i32>,
+    pub(super) role: ServedAs,
+    /// How old it may be.
+    pub(super) staleness: Duration,
 }
 
 // === impl Api ===
@@ -128,92 +111,17 @@ impl Api {
             owner: self.serving.instance_id().to_owned(),
         };
         let view = self.serving.globals().ok_or_else(restoring)?;
-        let place = Place { partition: None, role: ServedAs::Global };
+        let place = Place { partition: None, role: ServedAs::Global, staleness: Duration::ZERO };
         self.answer(view, store, key, place, lookup).await?.ok_or_else(restoring)
     }
 
-    async fn ask_owner(&self, at: &Target<'_>, lookup: &Lookup, trace: &mut Trace) -> Result<Outcome, QueryError> {
-        let store = || at.store.spec.name.clone();
-        let partition = at.task.partition;
-        let mut asked_url: Option<String> = None;
-        let mut failure = QueryError::NoLiveOwner { store: store(), partition };
-        for _ in 0..MAX_ATTEMPTS {
-            let view = self.serving.cluster();
-            let local = self.serving.local_task(at.task);
-            let facts = Facts {
-                task: at.task,
-                local: local.as_ref().map(|task| (task.role, task.state)),
-                view: &view,
-                this_instance: self.serving.instance_id(),
-                forwarded: lookup.forwarded,
-            };
-            let result = match (route(&facts), local) {
-                (Decision::Answer, Some(task)) => self.ask_local_task(at, task, lookup).await,
-                // The view has nothing newer to say.
-                (Decision::Forward(owner), _) if asked_url.as_deref() == Some(owner.url) => break,
-                (Decision::Forward(owner), _) => {
-                    trace.route = Route::Forwarded;
-                    asked_url = Some(owner.url.to_owned());
-                    self.ask_other_instance(at, owner, lookup).await
-                }
-                (Decision::Restoring, _) => Err(Miss::Final(QueryError::StoreRestoring {
-                    store: store(),
-                    partition: Some(partition),
-                    owner: self.serving.instance_id().to_owned(),
-                })),
-                (Decision::Refuse, _) => Err(Miss::Final(QueryError::HopLimit { store: store(), partition })),
-                // To answer takes a local task, so the second does not come here.
-                (Decision::NoLiveOwner | Decision::Answer, _) => {
-                    Err(Miss::Final(QueryError::NoLiveOwner { store: store(), partition }))
-                }
-            };
-            match result {
-                Ok(outcome) => return Ok(outcome),
-                Err(Miss::Final(error)) => return Err(error),
-                Err(Miss::Moved(error)) => failure = error,
-            }
-        }
-        Err(failure)
-    }
-
-    async fn ask_local_task(&self, at: &Target<'_>, task: LocalTask, lookup: &Lookup) -> Result<Outcome, Miss> {
-        let place = Place { partition: Some(at.task.partition), role: ServedAs::Active };
-        let answer = self.answer(task.view, at.store, at.key.clone(), place, lookup).await.map_err(Miss::Final)?;
-        answer.ok_or_else(|| {
-            Miss::Moved(QueryError::OwnerChanging {
-                store: at.store.spec.name.clone(),
-                partition: at.task.partition,
-                owner: self.serving.instance_id().to_owned(),
-            })
-        })
-    }
-
-    async fn ask_other_instance(&self, at: &Target<'_>, owner: Host<'_>, lookup: &Lookup) -> Result<Outcome, Miss> {
-        let store = || at.store.spec.name.clone();
-        let partition = at.task.partition;
-        let instance = || owner.instance.to_owned();
-        self.forwarder.ask(owner, lookup).await.map(Outcome::Relayed).map_err(|error| match error {
-            ForwardError::Final(error) => Miss::Final(error),
-            ForwardError::NotOwner => {
-                Miss::Moved(QueryError::OwnerChanging { store: store(), partition, owner: instance() })
-            }
-            ForwardError::Unreachable(reason) => Miss::Moved(QueryError::OwnerUnreachable {
-                store: store(),
-                partition,
-                owner: instance(),
-                url: owner.url.to_owned(),
-                reason,
-            }),
-        })
-    }
-
     /// Reads an entry of this instance and makes the body of it; `None` when the state was closed meanwhile.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         view: Arc<TaskView>,
         store: &Arc<StoreEntry>,
         key: Vec<u8>,
-        Place { partition, role }: Place,
+        Place { partition, role, staleness }: Place,
         lookup: &Lookup,
     ) -> Result<Option<Outcome>, QueryError> {
         let (entry, as_of_ms) = (Arc::clone(store), lookup.as_of_ms);
@@ -236,8 +144,11 @@ impl Api {
                 });
             }
         };
+        let staleness_ms = u64::try_from(staleness.as_millis()).unwrap_or(u64::MAX);
+        // A standby knows where it stands in the changelog, and not how far the owner was in its inputs then.
+        let position = (role != ServedAs::Standby).then_some(position);
         let Some(row) = row else {
-            let seen = Box::new(Seen { partition, position, role });
+            let seen = Box::new(Seen { partition, position, role, staleness_ms });
             return Err(QueryError::NotFound { store: name(), key: lookup.key.clone(), seen });
         };
         let found = Found {
@@ -245,8 +156,9 @@ impl Api {
             value: &row.value,
             timestamp: row.timestamp_ms,
             partition,
-            position: PositionJson(&position),
+            position: position.as_ref().map(PositionJson),
             role,
+            staleness_ms,
             served_by: self.serving.instance_id(),
         };
         let body = serde_json::to_vec(&found).expect("an answer consists of JSON values, strings and numbers");

@@ -10,6 +10,12 @@ pub struct QueryOptions {
     pub deadline: Duration,
     /// The longest deadline that a request may ask for; more is cut to it. Default 60 s.
     pub max_deadline: Duration,
+    /// How long a request waits for an owner while a key has none, or one that cannot be asked. Default 2 s.
+    pub owner_wait: Duration,
+    /// How long it waits for an owner that is restoring the store. Default 500 ms: a promoted standby is done by then.
+    pub restoring_wait: Duration,
+    /// When a standby is asked, too, where that is allowed and the owner has not answered. Default 50 ms.
+    pub hedge_after: Duration,
     /// Requests for keys that are in flight at the same time, those waiting for another instance included; more are
     /// refused as `Overloaded`. Requests forwarded by other instances have a bound of the same size of their own, so that
     /// two instances full of requests waiting for each other still answer each other. Default 1024.
@@ -34,6 +40,9 @@ impl Default for QueryOptions {
         Self {
             deadline: Duration::from_secs(5),
             max_deadline: Duration::from_secs(60),
+            owner_wait: Duration::from_secs(2),
+            restoring_wait: Duration::from_millis(500),
+            hedge_after: Duration::from_millis(50),
             max_in_flight: 1024,
             max_concurrent_reads: 64,
             max_key_bytes: 8 * 1024,

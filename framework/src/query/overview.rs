@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -56,6 +56,14 @@ pub(super) async fn cluster(State(api): State<Arc<Api>>, context: Context) -> Re
     let body = ClusterBody::new(api.serving.application_id(), &view);
     let response = Json(body).into_response();
     api.respond(&context, Ok(response))
+}
+
+/// `POST /cluster/drain`: the others take over what this instance has, then it stops; as SIGTERM does.
+pub(super) async fn drain(State(api): State<Arc<Api>>, context: Context) -> Response {
+    tracing::info!(request_id = %context.request_id, "asked to drain");
+    api.serving.drain();
+    let body = serde_json::json!({ "instance": api.serving.instance_id(), "draining": true });
+    api.respond(&context, Ok((StatusCode::ACCEPTED, Json(body)).into_response()))
 }
 
 /// `GET /topology`: the description, as JSON, or as text for a client that prefers `text/plain`.

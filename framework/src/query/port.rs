@@ -34,6 +34,8 @@ pub trait Serving: Send + Sync + fmt::Debug {
     fn health(&self) -> Health;
     /// What it answers to another instance that asks whether it is alive, by name and incarnation; `None` while it stands still.
     fn alive(&self, asked_by: Option<(&str, u64)>) -> Option<AliveAnswer>;
+    /// Has the others take over what this instance has, and stops it then.
+    fn drain(&self);
     /// The instance's metrics, to count in.
     fn metrics(&self) -> &Metrics;
     /// All metrics in Prometheus' text format, after bringing those up to date that are only looked at now.
@@ -49,6 +51,9 @@ pub struct LocalTask {
     pub role: Role,
     /// How far it is.
     pub state: TaskState,
+    /// How old its committed state may be, compared with the owner's; `None`: that is not known, and nothing is answered from it but as the
+    /// owner.
+    pub staleness: Option<Duration>,
 }
 
 /// How far the restore of a task is.

@@ -6,7 +6,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{QueryError, ServedAs, answer::PositionJson, headers::RequestId};
+use super::{
+    QueryError, ServedAs,
+    answer::PositionJson,
+    headers::{self, RequestId},
+};
 
 /// The body of every answer that is not a success: RFC 9457's members, our `code`, and what a program may want to know of
 /// the particular failure.
@@ -35,6 +39,8 @@ struct Members<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<PositionJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    staleness_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<ServedAs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
@@ -58,10 +64,11 @@ pub(super) fn response(error: &QueryError, request_id: &RequestId, served_by: &s
     };
     let body = serde_json::to_vec(&problem).expect("a problem consists of strings and numbers");
     let mut response = (code.status(), body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    fields.insert(headers::CODE, HeaderValue::from_static(code.as_str()));
     if let Some(seconds) = code.retry_after_s() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -76,8 +83,9 @@ impl<'a> Members<'a> {
                 store: Some(store),
                 key: Some(key),
                 partition: seen.partition,
-                position: Some(PositionJson(&seen.position)),
+                position: seen.position.as_ref().map(PositionJson),
                 role: Some(seen.role),
+                staleness_ms: Some(seen.staleness_ms),
                 ..none
             },
             QueryError::UnknownStore { store } => Self { store: Some(store), ..none },

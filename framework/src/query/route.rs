@@ -1,5 +1,7 @@
 //! Who answers a lookup: a pure decision over what this instance knows at one moment.
 
+use super::{Consistency, ServedAs};
+
 use crate::{
     cluster::{ClusterView, Role, TaskState},
     state::TaskId,
@@ -16,8 +18,39 @@ pub(super) struct Facts<'a> {
     pub(super) view: &'a ClusterView,
     /// This instance's id.
     pub(super) this_instance: &'a str,
+    /// Whether that task's rows here may pass for those of a standby: it follows, or did until a moment ago.
+    pub(super) follows: bool,
     /// Whether another instance forwarded the lookup to this one.
     pub(super) forwarded: bool,
+}
+
+/// Where an answer may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way<'a> {
+    /// From this instance.
+    Here(ServedAs),
+    /// From another one.
+    There(Host<'a>, ServedAs),
+}
+
+/// The ways to an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ways<'a> {
+    /// Best first.
+    pub(super) ways: Vec<Way<'a>>,
+    /// Why the owner gives none, if it does not.
+    pub(super) without: Option<Without>,
+}
+
+/// Why there is no owner to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Without {
+    /// This instance will be it, when its task has been restored.
+    Restoring,
+    /// Nobody is, at the moment.
+    NoLiveOwner,
+    /// Somebody else is, and the lookup was forwarded already.
+    Refuse,
 }
 
 /// Who answers.
@@ -67,4 +100,36 @@ pub(super) fn route<'a>(facts: &Facts<'a>) -> Decision<'a> {
         _ if facts.forwarded => Decision::Refuse,
         Some(_) | None => Decision::NoLiveOwner,
     }
+}
+
+/// All ways to an answer that the consistency allows: the owner's state, and the copies of those who follow it and have caught up.
+pub(super) fn ways<'a>(facts: &Facts<'a>, consistency: Consistency) -> Ways<'a> {
+    let (owner, without) = match route(facts) {
+        Decision::Answer => (Some(Way::Here(ServedAs::Active)), None),
+        Decision::Forward(host) => (Some(Way::There(host, ServedAs::Active)), None),
+        Decision::Restoring => (None, Some(Without::Restoring)),
+        Decision::NoLiveOwner => (None, Some(Without::NoLiveOwner)),
+        Decision::Refuse => (None, Some(Without::Refuse)),
+    };
+    let copies = || {
+        let here = facts.follows.then_some(Way::Here(ServedAs::Standby));
+        here.into_iter().chain(followers(facts))
+    };
+    let ways = match consistency {
+        Consistency::Active => owner.into_iter().collect(),
+        Consistency::Any => owner.into_iter().chain(copies()).collect(),
+        Consistency::Standby => copies().chain(owner).collect(),
+    };
+    Ways { ways, without }
+}
+
+/// The other instances that follow the task and have caught up.
+fn followers<'a>(facts: &Facts<'a>) -> impl Iterator<Item = Way<'a>> {
+    let Facts { task, view, this_instance, forwarded, .. } = *facts;
+    let followers = view.tasks.get(&task).filter(|_| !forwarded).into_iter().flat_map(|task| &task.followers);
+    let others = followers.filter(move |(id, state)| *state == TaskState::Running && **id != *this_instance);
+    others.filter_map(|(id, _)| {
+        let (instance, url) = (&**id, view.url(id)?);
+        Some(Way::There(Host { instance, url }, ServedAs::Standby))
+    })
 }

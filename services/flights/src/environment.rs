@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 33] = [
+const SETTINGS: [&str; 34] = [
     "ACCEPTABLE_RECOVERY_LAG",
     "ADVERTISED_URL",
     "APPLICATION_ID",
@@ -17,6 +17,7 @@ const SETTINGS: [&str; 33] = [
     "COMMIT_INTERVAL_MS",
     "DEAD_LETTER_TOPIC",
     "DESERIALIZATION_ERRORS",
+    "DRAIN_TIMEOUT_MS",
     "GUARANTEE",
     "HTTP",
     "INSTANCE_ID",

@@ -80,6 +80,13 @@ pub enum Action {
         /// The role to go on in.
         follow: Option<Role>,
     },
+    /// The open standby or warm-up goes on in this other role of the two.
+    FollowAs {
+        /// Which.
+        task: TaskId,
+        /// As what.
+        role: Role,
+    },
     /// Close all tasks, drop what is uncommitted, abort transactions and initialise all producers anew; then tell
     /// [`Event::AllDropped`].
     DropAll,

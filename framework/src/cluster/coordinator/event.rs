@@ -71,11 +71,11 @@ pub enum Event {
 /// once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskEvent {
-    /// Its state is being restored.
+    /// Its state is being restored; as a follower, it lacks more of its changelogs than is acceptable.
     Restoring,
-    /// It is at work.
+    /// It is at work; as a follower, it has caught up.
     Running,
-    /// It is closed, as [`Action::ReleaseTask`] asked. What could not be committed is dropped.
+    /// It is closed, as [`Action::ReleaseTask`] asked; or it is not active any more, and follows. What could not be committed is dropped.
     Released,
     /// It was closed, dirty, and nothing is wrong with it (its producer was fenced and initialised anew, its
     /// transaction was lost): it is started again, at once the first time, then less and less often.

@@ -32,6 +32,8 @@ struct LocalTask {
 struct Open {
     role: Role,
     state: TaskState,
+    /// While it is released: the role in which it goes on.
+    follow: Option<Role>,
 }
 
 /// The intention to run a task as active.
@@ -53,6 +55,15 @@ struct Failure {
     times: u32,
     /// Why, if the task is to blame and has not run since: it is better tried elsewhere.
     reason: Option<String>,
+}
+
+// === impl Open ===
+
+impl Open {
+    /// Just begun: what is stored is brought up to date.
+    fn begun(role: Role) -> Self {
+        Self { role, state: TaskState::Restoring, follow: None }
+    }
 }
 
 // === impl LocalTask ===
@@ -147,7 +158,10 @@ impl Coordinator {
                     failure.reason = None;
                 }
             }
-            TaskEvent::Released => self.close(task),
+            TaskEvent::Released => match open.follow {
+                Some(role) => *open = Open::begun(role),
+                None => self.close(task),
+            },
             TaskEvent::Dropped { reason } => {
                 tracing::warn!(%task, reason, "task dropped");
                 self.close(task);
@@ -216,7 +230,7 @@ impl Coordinator {
         false
     }
 
-    /// Releases what is not wanted here.
+    /// Releases what is not wanted here, or not in its role. What another instance shall process and this one follow stays open.
     fn give_up(&mut self, wanted: &BTreeMap<TaskId, Role>) {
         let mut changed = false;
         for (task, local) in &mut self.local.tasks {
@@ -226,17 +240,19 @@ impl Coordinator {
                 changed = true;
             }
             let Some(open) = &mut local.open else { continue };
+            let task = *task;
             match (open.role, role) {
-                _ if open.state == TaskState::Releasing => {}
-                (Role::Active, Some(Role::Active)) | (Role::Standby | Role::WarmUp, Some(Role::Active)) => {}
-                (Role::Standby | Role::WarmUp, Some(follower)) => {
-                    changed |= open.role != follower;
-                    open.role = follower;
-                }
-                (Role::Active, _) | (_, None) => {
-                    open.state = TaskState::Releasing;
+                // What becomes of a follower that is to be active is `take`'s to say.
+                _ if open.state == TaskState::Releasing || role == Some(Role::Active) || role == Some(open.role) => {}
+                (Role::Standby | Role::WarmUp, Some(role)) => {
+                    open.role = role;
                     changed = true;
-                    self.actions.push(Action::ReleaseTask { task: *task, follow: None });
+                    self.actions.push(Action::FollowAs { task, role });
+                }
+                (Role::Active, follow) | (Role::Standby | Role::WarmUp, follow @ None) => {
+                    (open.state, open.follow) = (TaskState::Releasing, follow);
+                    changed = true;
+                    self.actions.push(Action::ReleaseTask { task, follow });
                 }
             }
         }
@@ -256,22 +272,21 @@ impl Coordinator {
                 continue;
             }
             let local = self.local.tasks.entry(*task).or_default();
-            let start = match (role, &local.open, local.claim) {
-                (_, Some(Open { state: TaskState::Releasing, .. } | Open { role: Role::Active, .. }), _) => None,
-                (Role::Active, _, Some(Claim::Seen)) => taken.is_free(*task).then_some(TaskState::Restoring),
-                (Role::Active, _, Some(_)) => None,
+            let starts = match (role, &local.open, local.claim) {
+                (_, Some(Open { state: TaskState::Releasing, .. } | Open { role: Role::Active, .. }), _) => false,
+                (Role::Active, _, Some(Claim::Seen)) => taken.is_free(*task),
+                (Role::Active, _, Some(_)) => false,
                 (Role::Active, _, None) => {
                     local.claim = taken.is_free(*task).then_some(Claim::New);
                     changed |= local.claim.is_some();
-                    None
+                    false
                 }
-                (_, Some(_), _) => None,
-                (_, None, _) => Some(TaskState::Restoring),
+                (_, open, _) => open.is_none(),
             };
-            if let Some(state) = start {
+            if starts {
                 let (task, role, epoch) = (*task, *role, epoch.clone());
                 let promoted = local.open.is_some();
-                *local = LocalTask { open: Some(Open { role, state }), claim: None };
+                *local = LocalTask { open: Some(Open::begun(role)), claim: None };
                 changed = true;
                 self.actions.push(match promoted {
                     true => Action::PromoteTask { task, epoch },

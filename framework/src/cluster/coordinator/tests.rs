@@ -12,6 +12,8 @@ use crate::{
     state::TaskId,
 };
 
+mod followers;
+
 const RETRY: Duration = Duration::from_secs(1);
 
 /// One coordinator and its topic: what it publishes is read back at once.

@@ -74,8 +74,18 @@ struct Process {
 struct Run {
     role: Role,
     state: TaskState,
+    /// In which role it goes on when it is released.
+    follow: Option<Role>,
     /// Started by a member of the group, not by one that was out and did not know it yet.
     inside: bool,
+}
+
+// === impl Run ===
+
+impl Run {
+    fn begun(role: Role, inside: bool) -> Self {
+        Self { role, state: TaskState::Restoring, follow: None, inside }
+    }
 }
 
 // === impl World: what happens ===
@@ -132,11 +142,12 @@ impl World {
             690..=899 => drop(self.work(p)),
             900..=969 => self.tick(),
             970..=973 => self.start_any(),
-            974 | 988 => self.suspect(p),
+            974 => self.suspect(p),
             975..=978 => self.crash(p),
             979..=981 => self.evict(p),
             982..=984 => self.stop(p),
             985..=987 => self.fail_task(p),
+            988 => self.fall_behind(p),
             989..=991 => self.processes[p].stalled_until = self.now + Duration::from_secs(5),
             992..=995 => self.detect_fence(p),
             _ => self.time_out_the_dead(),
@@ -262,6 +273,19 @@ impl World {
             self.processes[p].runs.remove(&task);
             let event = TaskEvent::Failed { reason: "bad luck".to_owned() };
             self.processes[p].reports.push_back(Event::Task { task, event });
+        }
+    }
+
+    /// A standby or warm-up does not keep up.
+    fn fall_behind(&mut self, p: usize) {
+        let caught_up = |run: &Run| run.role != Role::Active && run.state == TaskState::Running;
+        let process = &mut self.processes[p];
+        let followers: Vec<TaskId> =
+            process.runs.iter().filter(|(_, run)| caught_up(run)).map(|(task, _)| *task).collect();
+        if let Some(task) = self.rng.pick(&followers) {
+            let process = &mut self.processes[p];
+            process.runs.entry(task).and_modify(|run| run.state = TaskState::Restoring);
+            process.reports.push_back(Event::Task { task, event: TaskEvent::Restoring });
         }
     }
 
@@ -478,7 +502,10 @@ impl World {
         let process = &mut self.processes[p];
         let run = process.runs.get_mut(&task).expect("one of them");
         let event = if run.state == TaskState::Releasing {
-            process.runs.remove(&task);
+            match run.follow.take() {
+                Some(role) => *run = Run { role, state: TaskState::Restoring, ..*run },
+                None => drop(process.runs.remove(&task)),
+            }
             TaskEvent::Released
         } else {
             run.state = TaskState::Running;
@@ -535,20 +562,26 @@ impl World {
                     self.check_start(p, task, &epoch);
                 }
                 let inside = self.is_member(p);
-                let before = self.processes[p].runs.insert(task, Run { role, state: TaskState::Restoring, inside });
+                let before = self.processes[p].runs.insert(task, Run::begun(role, inside));
                 assert!(before.is_none(), "seed {}: {task} is started twice", self.seed);
             }
             Action::PromoteTask { task, epoch } => {
                 self.check_start(p, task, &epoch);
                 let inside = self.is_member(p);
                 if let Some(run) = self.processes[p].runs.get_mut(&task) {
-                    *run = Run { role: Role::Active, state: TaskState::Restoring, inside };
+                    *run = Run::begun(Role::Active, inside);
                 }
             }
-            Action::ReleaseTask { task, .. } => {
+            Action::ReleaseTask { task, follow } => {
                 self.check_release(p, task);
                 if let Some(run) = self.processes[p].runs.get_mut(&task) {
-                    run.state = TaskState::Releasing;
+                    (run.state, run.follow) = (TaskState::Releasing, follow);
+                }
+            }
+            Action::FollowAs { task, role } => {
+                if let Some(run) = self.processes[p].runs.get_mut(&task) {
+                    assert!(run.role != Role::Active && role != Role::Active, "seed {}: {task}", self.seed);
+                    run.role = role;
                 }
             }
             Action::DropAll => {

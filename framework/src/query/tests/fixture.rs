@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use axum::{
@@ -53,6 +54,7 @@ pub(super) struct Facts {
     pub(super) globals: Option<Arc<TaskView>>,
     pub(super) restores: Vec<RestoreStatus>,
     pub(super) health: Health,
+    pub(super) drained: bool,
     /// A view is closed with its stores.
     kept: Vec<TaskStores>,
 }
@@ -68,6 +70,11 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// Waits for no owner.
+pub(super) fn impatient() -> QueryOptions {
+    QueryOptions { owner_wait: Duration::ZERO, restoring_wait: Duration::ZERO, ..QueryOptions::default() }
+}
+
 // === impl Fake ===
 
 impl Fake {
@@ -79,6 +86,7 @@ impl Fake {
             tasks: BTreeMap::new(),
             globals: None,
             restores: Vec::new(),
+            drained: false,
             health: Health { live: Ok(()), ready: Ok(()) },
             kept: Vec::new(),
         };
@@ -95,16 +103,35 @@ impl Fake {
         self.facts().views = VecDeque::from([Arc::new(view(&self.instance, owners))]);
     }
 
-    /// Sees these owners from the second look on.
-    pub(super) fn sees_later(&self, owners: &[(TaskId, &str, &str)]) {
-        self.facts().views.push_back(Arc::new(view(&self.instance, owners)));
-    }
-
     /// Has this task as the active one from now on.
     pub(super) fn has(&self, task: TaskId, state: TaskState, stores: TaskStores) {
         let mut facts = self.facts();
-        facts.tasks.insert(task, LocalTask { view: stores.view(), role: Role::Active, state });
+        facts.tasks.insert(
+            task,
+            LocalTask { view: stores.view(), role: Role::Active, state, staleness: Some(Duration::ZERO) },
+        );
         facts.kept.push(stores);
+    }
+
+    /// Follows this task from now on; its rows are as old as this.
+    pub(super) fn follows(&self, task: TaskId, staleness: Duration, stores: TaskStores) {
+        let mut facts = self.facts();
+        let (view, role, state) = (stores.view(), Role::Standby, TaskState::Running);
+        facts.tasks.insert(task, LocalTask { view, role, state, staleness: Some(staleness) });
+        facts.kept.push(stores);
+    }
+
+    /// Sees that an instance follows a task, too.
+    pub(super) fn sees_follower(&self, task: TaskId, follower: (&str, &str)) {
+        let mut views = std::mem::take(&mut self.facts().views);
+        for seen in &mut views {
+            let (id, url) = follower;
+            let mut with = ClusterView::clone(seen);
+            with.instances.extend(view(&self.instance, &[(task, id, url)]).instances.clone());
+            with.tasks.entry(task).or_default().followers.push((id.into(), TaskState::Running));
+            *seen = Arc::new(with);
+        }
+        self.facts().views = views;
     }
 
     /// Has these rows in every task.
@@ -140,7 +167,7 @@ impl Fake {
 
     /// As [`Fake::get`], for any request.
     pub(super) async fn ask(self: &Arc<Self>, request: Request<Body>) -> Answer {
-        ask(self.router(QueryOptions::default()), request).await
+        ask(self.router(impatient()), request).await
     }
 
     /// Serves on a real port, and says where.
@@ -189,6 +216,10 @@ impl Serving for Fake {
     fn alive(&self, _asked_by: Option<(&str, u64)>) -> Option<AliveAnswer> {
         let heard = BTreeMap::from([("b".into(), 120)]);
         Some(AliveAnswer { instance_id: self.instance.as_str().into(), incarnation: Some(7), heard })
+    }
+
+    fn drain(&self) {
+        self.facts().drained = true;
     }
 
     fn metrics(&self) -> &Metrics {

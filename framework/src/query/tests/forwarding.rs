@@ -11,9 +11,10 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Request, Uri},
     response::Response,
 };
+use serde_json::json;
 use tokio::sync::Notify;
 
-use super::fixture::{Answer, Fake, PARTITIONS, Row, TASK_OF_UA, ask, get, start, stores};
+use super::fixture::{Answer, Fake, PARTITIONS, Row, TASK_OF_UA, ask, get, impatient, start, stores};
 use crate::{cluster::TaskState, query::QueryOptions, state::TaskId};
 
 const PATH: &str = "/stores/delays/keys/UA";
@@ -63,10 +64,10 @@ async fn any_instance_answers_any_key() {
     ];
     let (a, b) = (Fake::new("a"), Fake::new("b"));
     b.has_everywhere(rows);
-    let b_url = b.start(QueryOptions::default()).await;
+    let b_url = b.start(impatient()).await;
     let owners: Vec<_> = (0..PARTITIONS).map(|partition| (TaskId::new(0, partition), "b", b_url.as_str())).collect();
     a.sees(&owners);
-    let a_url = a.start(QueryOptions::default()).await;
+    let a_url = a.start(impatient()).await;
 
     for (path, value) in [
         ("/stores/delays/keys/UA", 1),
@@ -108,7 +109,7 @@ async fn a_forward_says_that_it_is_one_and_what_time_is_left() {
 #[tokio::test]
 async fn two_instances_that_point_at_each_other_make_no_loop() {
     let (a, b) = (Fake::new("a"), Fake::new("b"));
-    let (a_url, b_url) = (a.start(QueryOptions::default()).await, b.start(QueryOptions::default()).await);
+    let (a_url, b_url) = (a.start(impatient()).await, b.start(impatient()).await);
     a.sees(&[(TASK_OF_UA, "b", &b_url)]);
     b.sees(&[(TASK_OF_UA, "a", &a_url)]);
     let answer = get(&format!("{a_url}{PATH}")).await;
@@ -121,31 +122,59 @@ async fn two_instances_that_point_at_each_other_make_no_loop() {
 }
 
 #[tokio::test]
-async fn a_newer_view_is_followed_once() {
+async fn a_newer_view_is_followed_for_a_while() {
     let (b, c) = (Fake::new("b"), Fake::new("c"));
     c.has(TASK_OF_UA, TaskState::Running, stores(&[(0, b"UA", "1")]));
-    let (b_url, c_url) = (b.start(QueryOptions::default()).await, c.start(QueryOptions::default()).await);
-    let a = a_sees_b_at(&b_url);
-    a.sees_later(&[(TASK_OF_UA, "c", &c_url)]);
-    assert_eq!(a.get(PATH).await.json()["served_by"], "c");
+    let (b_url, c_url) = (b.start(impatient()).await, c.start(impatient()).await);
+    let stands_still = start(Router::new().fallback(async || std::future::pending::<()>().await)).await;
+    for old_owner in [b_url.as_str(), "http://127.0.0.1:1", &stands_still] {
+        let a = a_sees_b_at(old_owner);
+        let a_url = a.start(QueryOptions::default()).await;
+        let asked = tokio::spawn(async move { get(&format!("{a_url}{PATH}")).await });
+        tokio::task::yield_now().await;
+        a.sees(&[(TASK_OF_UA, "c", &c_url)]);
+        let answer = asked.await.expect("it does not panic");
+        assert_eq!(answer.json()["served_by"], "c", "{old_owner}: {}", answer.text());
+    }
 
-    // Not for ever.
-    let a = a_sees_b_at(&b_url);
-    a.sees_later(&[(TASK_OF_UA, "d", "http://127.0.0.1:1")]);
-    a.sees_later(&[(TASK_OF_UA, "c", &c_url)]);
-    assert_eq!(a.get(PATH).await.problem(), "OwnerUnreachable");
+    // Not for ever, and not where nobody has it any more.
+    let hurried = QueryOptions { owner_wait: Duration::from_millis(20), ..QueryOptions::default() };
+    for (owners, code) in [(&[(TASK_OF_UA, "b", b_url.as_str())][..], "OwnerChanging"), (&[], "NoLiveOwner")] {
+        let a = Fake::new("a");
+        a.sees(owners);
+        assert_eq!(get(&format!("{}{PATH}", a.start(hurried.clone()).await)).await.problem(), code);
+    }
+}
 
-    // Nobody has it any more.
-    let a = a_sees_b_at("http://127.0.0.1:1");
-    a.sees_later(&[]);
-    assert_eq!(a.get(PATH).await.problem(), "NoLiveOwner");
+#[tokio::test]
+async fn a_standby_answers_for_a_silent_owner_and_says_how_old_it_is() {
+    let c = Fake::new("c");
+    c.follows(TASK_OF_UA, Duration::from_millis(70), stores(&[(0, b"UA", "1")]));
+    let c_url = c.start(impatient()).await;
+    let stands_still = start(Router::new().fallback(async || std::future::pending::<()>().await)).await;
+    for old_owner in [stands_still.as_str(), "http://127.0.0.1:1"] {
+        let a = a_sees_b_at(old_owner);
+        a.sees_follower(TASK_OF_UA, ("c", &c_url));
+        for consistency in ["any", "standby"] {
+            let answer = a.get(&format!("{PATH}?consistency={consistency}")).await.json();
+            assert_eq!(
+                (&answer["served_by"], &answer["role"], &answer["staleness_ms"]),
+                (&json!("c"), &json!("standby"), &json!(70))
+            );
+            assert_eq!((&answer["value"], &answer["position"]), (&json!(1), &json!(null)));
+        }
+    }
+    let answer = c.get(&format!("{PATH}?consistency=any")).await.json();
+    assert_eq!((&answer["served_by"], &answer["role"]), (&json!("c"), &json!("standby")), "its own copy");
+    assert_eq!(c.get(PATH).await.problem(), "NoLiveOwner", "it is not the owner");
+    assert_eq!(c.get(&format!("{PATH}?consistency=strong")).await.problem(), "InvalidRequest");
 }
 
 #[tokio::test]
 async fn an_owner_that_restores_says_so_through_others() {
     let b = Fake::new("b");
     b.has(TASK_OF_UA, TaskState::Restoring, stores(&[]));
-    let a = a_sees_b_at(&b.start(QueryOptions::default()).await);
+    let a = a_sees_b_at(&b.start(impatient()).await);
     let answer = a.get(PATH).await;
     assert_eq!((answer.problem().as_str(), answer.header("retry-after")), ("StoreRestoring", Some("1")));
     assert_eq!(answer.json()["owner"], "b");
@@ -183,7 +212,7 @@ async fn a_silent_owner_costs_no_more_than_the_deadline() {
 async fn an_answer_beyond_the_limit_is_not_passed_on() {
     let (url, _) = stub(|| from_b(vec![b'x'; 101])).await;
     for (max_answer_bytes, status) in [(101, 200), (100, 502)] {
-        let options = QueryOptions { max_answer_bytes, ..QueryOptions::default() };
+        let options = QueryOptions { max_answer_bytes, ..impatient() };
         let request = Request::get(PATH).body(Body::empty()).expect("a legal request");
         assert_eq!(ask(a_sees_b_at(&url).router(options), request).await.status, status);
     }
@@ -200,7 +229,7 @@ async fn a_full_instance_refuses_clients_and_still_answers_instances() {
         from_b("{}")
     });
     let a = a_sees_b_at(&start(slow_b).await);
-    let url = a.start(QueryOptions { max_in_flight: 1, ..QueryOptions::default() }).await;
+    let url = a.start(QueryOptions { max_in_flight: 1, ..impatient() }).await;
     let waiting = tokio::spawn({
         let url = url.clone();
         async move { get(&format!("{url}{PATH}")).await }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{body::Body, http::Request};
 use serde_json::json;
 
-use super::fixture::{Fake, Row, TASK_OF_UA, ask, stores};
-use crate::{cluster::TaskState, query::QueryOptions};
+use super::fixture::{Fake, Row, TASK_OF_UA, ask, impatient, stores};
+use crate::cluster::TaskState;
 
 /// An instance that has every task, with these rows in each.
 fn with_rows(rows: &[Row<'_>]) -> Arc<Fake> {
@@ -21,7 +21,7 @@ async fn an_entry_comes_with_where_it_is_from() {
     let answer = fake.get("/stores/delays/keys/UA").await;
     assert_eq!(
         answer.text(),
-        r#"{"key":"UA","value":{"flights":2},"timestamp":1000,"partition":1,"position":{"flights":{"0":7,"1":12},"planes":{"1":3}},"role":"active","served_by":"a"}"#
+        r#"{"key":"UA","value":{"flights":2},"timestamp":1000,"partition":1,"position":{"flights":{"0":7,"1":12},"planes":{"1":3}},"role":"active","staleness_ms":0,"served_by":"a"}"#
     );
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -91,7 +91,7 @@ async fn what_cannot_be_answered_is_told_apart() {
         ("/stores/delays/keys", "InvalidRequest", 400),
         ("/stores/delays/keys?key=a&key=b", "InvalidRequest", 400),
         ("/stores/delays/keys?key=a&consistancy=any", "InvalidRequest", 400),
-        ("/stores/delays/keys/a?consistency=any", "InvalidRequest", 400),
+        ("/stores/delays/keys/a?consistency=eventual", "InvalidRequest", 400),
         ("/stores/delays/keys", "InvalidRequest", 400),
         ("/stores/delays/keys/broken", "Undecodable", 500),
         ("/stores/delays/keys/a/b", "UnknownPath", 404),
@@ -140,7 +140,7 @@ async fn a_request_id_that_is_unfit_is_replaced() {
     let mut seen = Vec::new();
     for id in ["", "a b", "a\"b", &"x".repeat(129)] {
         let request = Request::get("/livez").header("x-request-id", id).body(Body::empty()).expect("a legal request");
-        let answer = ask(fake.router(QueryOptions::default()), request).await;
+        let answer = ask(fake.router(impatient()), request).await;
         seen.push(answer.header("x-request-id").expect("every answer has one").to_owned());
         assert_ne!(seen.last().map(String::as_str), Some(id));
     }

@@ -17,7 +17,7 @@ fn samples() -> Vec<QueryError> {
     let url = || "http://b:8080".to_owned();
     let reasons = || vec!["task 0_1 is restoring: 120 records left".to_owned(), "the log cannot be reached".to_owned()];
     let position = [(TopicPartition::new("flights", 1), 12)].into();
-    let seen = Seen { partition: Some(1), position, role: ServedAs::Active };
+    let seen = Seen { partition: Some(1), position: Some(position), role: ServedAs::Active, staleness_ms: 0 };
     vec![
         QueryError::NotFound { store: store(), key: "ZZ".into(), seen: Box::new(seen) },
         QueryError::UnknownStore { store: "none".into() },
