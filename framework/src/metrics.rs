@@ -27,6 +27,12 @@ pub struct Metrics {
     pub restore_records: IntCounterVec,
     /// Changelog records still to restore, by task.
     pub restore_remaining: IntGaugeVec,
+    /// Changelog records that standbys and warm-ups applied, by task.
+    pub standby_records: IntCounterVec,
+    /// Changelog records that a standby or warm-up lacks, by task.
+    pub standby_lag: IntGaugeVec,
+    /// How long a task that came here took from its start or promotion to its first record, in seconds.
+    pub task_pause: Histogram,
     /// Commits by outcome (`ok`, `aborted`, `failed`).
     pub commits: IntCounterVec,
     /// How long a commit takes, in seconds.
@@ -101,6 +107,28 @@ impl Metrics {
                 "millpond_restore_remaining_records",
                 "Changelog records still to restore",
                 &["task"],
+            )?,
+            standby_records: counters(
+                r,
+                "millpond_standby_records_total",
+                "Changelog records applied by standbys and warm-ups",
+                &["task"],
+            )?,
+            standby_lag: gauges(
+                r,
+                "millpond_standby_lag_records",
+                "Changelog records that a standby or warm-up lacks",
+                &["task"],
+            )?,
+            task_pause: register(
+                r,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "millpond_task_pause_seconds",
+                        "How long a task that came here took from its start or promotion until it ran",
+                    )
+                    .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0]),
+                )?,
             )?,
             commits: counters(r, "millpond_commits_total", "Commits by outcome: ok, aborted, failed", &["outcome"])?,
             commit_duration: register(

@@ -1,4 +1,4 @@
-//! Worker threads, tasks, commit, restore.
+//! Worker threads, tasks, commit, restore; standbys and warm-ups.
 //!
 //! The control thread (see [`crate::app`]) tells the workers which tasks to run by [`Command`]s and hears of them by [`Report`]s. A worker
 //! owns everything its tasks need, so records are processed without a lock; what other threads may read of a task (its
@@ -6,9 +6,12 @@
 
 mod committer;
 mod failures;
+mod followers;
 mod globals;
+mod hand_over;
 mod hosted;
 mod memory;
+mod opening;
 mod outbox;
 mod pool;
 mod production;
@@ -29,8 +32,10 @@ use std::{
 };
 
 pub(crate) use self::{
+    followers::Followers,
     globals::GlobalsThread,
-    hosted::{Hosted, HostedState, HostedTask},
+    hand_over::{Giver, HandedOver, Taker, hand_over},
+    hosted::{Followed, Hosted, HostedState, HostedTask},
     pool::Workers,
     progress::{RestoreProgress, RestoreReading},
     threads::{LONG, MakeTurns, OsThreads, Thread, Threads, Turns},
@@ -40,7 +45,7 @@ use crate::{
     log::{Epoch, Group, Isolation, Log, TopicPartition},
     metrics::Metrics,
     processor::{Globals, Handlers},
-    state::{StateSettings, StoreId, TaskId},
+    state::{Role, StateSettings, StoreId, TaskId},
     time::Clock,
     topology::{Resolved, SubTopology},
 };
@@ -54,11 +59,15 @@ pub(crate) enum Command {
         task: TaskId,
         /// The epoch to commit under.
         epoch: Epoch,
+        /// Where its open stores come from, if it was followed here.
+        stores: Option<Taker>,
     },
     /// Commit and close a task: another instance takes it.
     Release {
         /// The task.
         task: TaskId,
+        /// As what it is followed here from now on, and who gets its open stores.
+        follow: Option<(Role, Giver)>,
     },
     /// Close all tasks, what is not committed is lost; then get a new producer.
     DropAll,
@@ -68,7 +77,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// What a worker tells.
+/// What a worker or the follower tells.
 #[derive(Debug, Clone)]
 pub(crate) enum Report {
     /// The stores of a task are being brought up to date.
@@ -83,7 +92,16 @@ pub(crate) enum Report {
         /// Where its stores stand in their changelogs.
         offsets: BTreeMap<StoreId, i64>,
     },
-    /// A task was committed and closed.
+    /// A standby or warm-up is open, has caught up, or does not keep up any more.
+    Following {
+        /// The task.
+        task: TaskId,
+        /// Whether it lacks no more of its changelogs than is acceptable.
+        caught_up: bool,
+        /// Where its stores stand in their changelogs.
+        offsets: BTreeMap<StoreId, i64>,
+    },
+    /// A task was committed, and closed or given to the follower; or a standby or warm-up was closed.
     Released {
         /// The task.
         task: TaskId,
@@ -95,6 +113,8 @@ pub(crate) enum Report {
         /// The worker.
         worker: usize,
     },
+    /// The follower has closed all its tasks.
+    FollowersDropped,
     /// A task stopped by an error.
     Failed {
         /// The task.
@@ -121,6 +141,11 @@ pub(crate) enum Report {
         /// The error.
         error: String,
     },
+    /// The follower ended by an error: the instance must stop.
+    FollowerFailed {
+        /// The error.
+        error: String,
+    },
 }
 
 /// The settings of the workers.
@@ -142,6 +167,8 @@ pub(crate) struct RuntimeSettings {
     pub(crate) offset_reset: Option<OffsetReset>,
     /// How many worker threads.
     pub(crate) threads: usize,
+    /// How many records a standby or warm-up may lack and count as caught up.
+    pub(crate) acceptable_recovery_lag: u64,
 }
 
 /// What all workers of an instance share.

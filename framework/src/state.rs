@@ -36,6 +36,7 @@ mod overlay;
 mod point;
 mod range;
 mod rocks;
+mod role;
 mod run;
 mod settings;
 mod spec;
@@ -60,6 +61,7 @@ pub use self::{
     point::CommitPoint,
     range::Direction,
     rocks::MemoryBudget,
+    role::Role,
     settings::StateSettings,
     spec::{Retention, StoreId, StoreKind, StoreSpec},
     steps::{TableStep, TableWatch},

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     cluster::{Action, Coordinator, Event, InstanceId, MetadataRecord, Offsets, Role, TaskEvent},
     log::{Membership, MembershipEvent, TopicPartition},
-    runtime::{GlobalsThread, LONG, Report, RestoreReading, Shared, Workers},
+    runtime::{Followers, GlobalsThread, LONG, Report, RestoreReading, Shared, Workers},
     state::{StoreId, TaskId},
 };
 
@@ -44,6 +44,7 @@ pub(super) struct Control {
     pub(super) membership: Box<dyn Membership>,
     pub(super) metadata: MetadataTopic,
     pub(super) workers: Workers,
+    pub(super) followers: Followers,
     pub(super) globals: GlobalsThread,
     pub(super) calls: LeaderCalls,
     pub(super) shared: Arc<Shared>,
@@ -67,6 +68,8 @@ pub(super) struct Control {
     /// When to look next where the stores stand.
     pub(super) next_offsets: Duration,
     pub(super) next_progress: Duration,
+    /// Since when tasks that came here do not run yet.
+    pub(super) pausing: BTreeMap<TaskId, Duration>,
     /// Changelog offsets of the tasks on this host, open or not.
     pub(super) offsets: BTreeMap<TaskId, Offsets>,
 }
@@ -99,7 +102,9 @@ impl Control {
             tracing::error!(%error, "the instance stops");
         }
         self.workers.stop();
+        self.followers.stop();
         self.workers.join();
+        self.followers.join();
         let left = self.membership.leave().map_err(AppError::from);
         self.globals.stop();
         self.calls.stop();
@@ -229,7 +234,7 @@ impl Control {
     /// One line for all restores, while there are any.
     fn log_restores(&self, now: Duration) {
         let mut tasks = 0;
-        let all = self.shared.hosted.restores(now).map(|(_, reading)| reading);
+        let all = self.shared.hosted.restores(now).map(|(_, _, reading)| reading);
         if let Some(together) = all.inspect(|_| tasks += 1).reduce(RestoreReading::and) {
             tracing::info!(tasks, "restoring {together}");
         }
@@ -274,10 +279,11 @@ impl Control {
                 self.calls.make(Call::Fence { generation, instance_id, transactional_ids });
             }
             Action::StartTask { task, role: Role::Active, epoch } if self.shared.knows(task) => {
-                self.workers.start_task(task, epoch);
+                self.pausing.insert(task, self.now());
+                self.workers.start_task(task, epoch, None);
             }
-            // Followers are planned only when there are replicas to place; unknown tasks by nobody of this topology.
-            Action::StartTask { task, .. } | Action::PromoteTask { task, .. } => {
+            Action::StartTask { task, role, .. } if self.shared.knows(task) => self.followers.follow(task, role),
+            Action::StartTask { task, .. } => {
                 let reason = format!(
                     "this instance cannot run task {task} as it is asked to: when it started, its topology had no such task; \
                      if the partitions of an input topic were increased since, restart the instance"
@@ -288,9 +294,26 @@ impl Control {
                     self.act(action)?;
                 }
             }
-            Action::FollowAs { .. } => {}
-            Action::ReleaseTask { task, .. } => self.workers.release_task(task),
-            Action::DropAll => self.workers.drop_all(),
+            Action::PromoteTask { task, epoch } => {
+                // What is not there any more has failed, and that is on its way.
+                if let Some(stores) = self.followers.give(task) {
+                    self.pausing.insert(task, self.now());
+                    self.workers.start_task(task, epoch, Some(stores));
+                }
+            }
+            Action::FollowAs { task, role } => self.followers.follow_as(task, role),
+            Action::ReleaseTask { task, follow } => {
+                self.pausing.remove(&task);
+                if !self.followers.release(task) {
+                    let follow = follow.map(|role| (role, self.followers.take(task, role)));
+                    self.workers.release_task(task, follow);
+                }
+            }
+            Action::DropAll => {
+                self.pausing.clear();
+                self.workers.drop_all();
+                self.followers.drop_all();
+            }
             Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
             Action::Rejoin => {
                 self.shared.metrics.cluster_evicted.inc();
@@ -335,9 +358,20 @@ impl Control {
         let (task, event) = match report {
             Report::Restoring { task } => (task, TaskEvent::Restoring),
             Report::Running { task, offsets } => {
+                if let Some(since) = self.pausing.remove(&task) {
+                    self.shared.metrics.task_pause.observe(self.now().saturating_sub(since).as_secs_f64());
+                }
                 self.remember(task, &offsets);
                 let stands = Event::Offsets(self.offsets.clone());
                 return Ok(vec![stands, Event::Task { task, event: TaskEvent::Running }]);
+            }
+            // Said before it was handed to a worker.
+            Report::Following { task, .. } if !self.followers.has(task) => return Ok(Vec::new()),
+            Report::Following { task, caught_up, offsets } => {
+                self.status.task_recovered(task);
+                self.remember(task, &offsets);
+                let event = if caught_up { TaskEvent::Running } else { TaskEvent::Restoring };
+                return Ok(vec![Event::Offsets(self.offsets.clone()), Event::Task { task, event }]);
             }
             Report::Released { task, offsets } => {
                 self.status.task_recovered(task);
@@ -348,7 +382,10 @@ impl Control {
                 return Ok(vec![stands, Event::Task { task, event: TaskEvent::Released }]);
             }
             Report::Failed { task, error } => {
-                self.workers.forget(task);
+                self.pausing.remove(&task);
+                if !self.followers.forget(task) {
+                    self.workers.forget(task);
+                }
                 self.status.task_failed(task, &error);
                 (task, TaskEvent::Failed { reason: error })
             }
@@ -357,8 +394,12 @@ impl Control {
                 return Ok(Vec::new());
             }
             Report::AllDropped { worker } => {
-                let all = self.workers.dropped(worker);
-                return Ok(all.then_some(Event::AllDropped).into_iter().collect());
+                self.workers.dropped(worker);
+                return Ok(self.all_dropped());
+            }
+            Report::FollowersDropped => {
+                self.followers.dropped();
+                return Ok(self.all_dropped());
             }
             Report::LogUnavailable { reason } => {
                 self.status.log_unavailable(&reason, self.now());
@@ -369,8 +410,15 @@ impl Control {
                 return Ok(Vec::new());
             }
             Report::WorkerFailed { worker, error } => return Err(AppError::Worker { worker, error }),
+            Report::FollowerFailed { error } => return Err(AppError::Followers { error }),
         };
         Ok(vec![Event::Task { task, event }])
+    }
+
+    /// What it means that one more has dropped everything.
+    fn all_dropped(&self) -> Vec<Event> {
+        let is_dropping = self.workers.is_dropping() || self.followers.is_dropping();
+        if is_dropping { Vec::new() } else { vec![Event::AllDropped] }
     }
 
     /// Removes the state of tasks that have not been hosted here for long (`state.cleanup.delay.ms` of Kafka Streams): it would be out of
@@ -384,8 +432,8 @@ impl Control {
         let hosted = self.shared.hosted.all();
         let view = self.coordinator.view();
         let is_used = |task: &TaskId| {
-            let assigned = view.tasks.get(task).and_then(|task| task.assigned.as_ref());
-            hosted.contains_key(task) || assigned == Some(&view.me)
+            let is_assigned = view.tasks.get(task).is_some_and(|task| task.is_assigned_to(&view.me));
+            hosted.contains_key(task) || is_assigned
         };
         let unused: BTreeSet<TaskId> = stored.into_iter().filter(|task| !is_used(task)).collect();
         self.unused.retain(|task, _| unused.contains(task));
@@ -410,7 +458,8 @@ impl Control {
     /// (`repartition.purge.interval.ms` of Kafka Streams).
     fn purge_repartition_topics(&self) {
         let mut processed = Vec::new();
-        for (task, hosted) in self.shared.hosted.all() {
+        let hosted = self.shared.hosted.all().into_iter();
+        for (task, hosted) in hosted.filter(|(_, hosted)| hosted.role == Role::Active) {
             let sub_topology = self.shared.sub_topology(task);
             let Ok(point) = hosted.view.position() else { continue };
             let of_repartition =

@@ -35,6 +35,12 @@ pub enum AppError {
         /// Why.
         error: String,
     },
+    /// Standbys and warm-ups cannot be followed any more.
+    #[error("standbys and warm-ups cannot be followed any more: {error}")]
+    Followers {
+        /// Why.
+        error: String,
+    },
     /// The REST interface cannot listen.
     #[error("the REST interface cannot listen on {address}; choose another address")]
     Listen {

@@ -1,13 +1,16 @@
 //! What the query layer may ask of an instance.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use super::{prober::Hearing, pulse::Pulse, status::Status, stopping::StopRequest};
 use crate::{
     cluster::{AliveAnswer, ClusterView, Role, TaskState},
     metrics::Metrics,
     query::{Catalogue, Health, LocalTask, RestoreStatus, Serving, Spread, StoreEntry, TopologyDescription},
-    runtime::{Hosted, HostedState, RestoreReading},
+    runtime::{Hosted, HostedState, HostedTask, RestoreReading},
     state::{MemoryBudget, StoreId, TaskId, TaskView},
     time::Clock,
     topology::{Resolved, StoreLocation},
@@ -62,6 +65,19 @@ impl InstanceServing {
     }
 }
 
+// === impl InstanceServing: how old ===
+
+impl InstanceServing {
+    /// How old a task's committed state may be. An active task's is the latest, unless it is another instance's by now; one that follows
+    /// knows when it had everything.
+    fn staleness(&self, hosted: &HostedTask) -> Option<Duration> {
+        match (hosted.role, hosted.state) {
+            (Role::Active, HostedState::Running) => Some(self.hearing.doubt()),
+            _ => Some(self.clock.monotonic().saturating_sub(hosted.current_at()?)),
+        }
+    }
+}
+
 /// The stores of a topology, when the number of tasks of each sub-topology is known.
 pub(super) fn catalogue(topology: &Resolved, tasks: &[TaskId]) -> Catalogue {
     let in_tasks = topology.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
@@ -105,13 +121,20 @@ impl Serving for InstanceServing {
             HostedState::Restoring => TaskState::Restoring,
             HostedState::Running => TaskState::Running,
         };
-        Some(LocalTask { view: hosted.view, role: Role::Active, state, staleness: Some(self.hearing.doubt()) })
+        Some(LocalTask {
+            staleness: self.staleness(&hosted),
+            lag: hosted.lag(),
+            view: hosted.view,
+            role: hosted.role,
+            state,
+        })
     }
 
     fn restores(&self) -> Vec<RestoreStatus> {
         let now = self.clock.monotonic();
-        let status = |(task, reading): (TaskId, RestoreReading)| RestoreStatus {
+        let status = |(task, role, reading): (TaskId, Role, RestoreReading)| RestoreStatus {
             task,
+            role,
             records: reading.records,
             bytes: reading.bytes,
             remaining: reading.remaining,
@@ -133,7 +156,9 @@ impl Serving for InstanceServing {
 
     fn health(&self) -> Health {
         let mut health = self.status.health();
-        let held_back = self.restores().into_iter().filter_map(|RestoreStatus { task, held_back, .. }| {
+        // A standby or warm-up that waits keeps nobody from being served.
+        let active = self.restores().into_iter().filter(|restore| restore.role == Role::Active);
+        let held_back = active.filter_map(|RestoreStatus { task, held_back, .. }| {
             Some(format!("the restore of task {task} is held back: {}", held_back?))
         });
         let held_back: Vec<_> = held_back.collect();
@@ -161,15 +186,15 @@ impl Serving for InstanceServing {
         let away = self.status.log_away_for(self.clock.monotonic());
         self.metrics.log_unavailable.set(away.as_secs_f64());
         let hosted = self.hosted.all();
-        let count = |state| hosted.values().filter(|task| task.state == state).count();
-        let counts = [
-            ("restoring", count(HostedState::Restoring)),
-            ("running", count(HostedState::Running)),
-            ("failed", self.status.failed_tasks()),
-        ];
-        for (state, count) in counts {
-            self.metrics.tasks.with_label_values(&["active", state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        let set = |role, state, count| {
+            self.metrics.tasks.with_label_values(&[role, state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        for (role, name) in [(Role::Active, "active"), (Role::Standby, "standby"), (Role::WarmUp, "warm_up")] {
+            for (state, label) in [(HostedState::Restoring, "restoring"), (HostedState::Running, "running")] {
+                set(name, label, hosted.values().filter(|task| (task.role, task.state) == (role, state)).count());
+            }
         }
+        set("active", "failed", self.status.failed_tasks());
         if let Some(memory) = self.memory.get() {
             let buffers = memory.write_buffer_bytes();
             let parts = [("write_buffers", buffers), ("block_cache", memory.used_bytes().saturating_sub(buffers))];
@@ -183,7 +208,6 @@ impl Serving for InstanceServing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::{

@@ -21,7 +21,7 @@ use crate::{
     log::{MembershipOptions, TopicPartition},
     metrics::Metrics,
     processor::{Globals, Handlers},
-    runtime::{GlobalsThread, RuntimeSettings, Shared, Threads, Workers},
+    runtime::{Followers, GlobalsThread, RuntimeSettings, Shared, Threads, Workers},
     state::{MemoryBudget, StateDir, StateSettings, TableWatch, TaskStores},
 };
 
@@ -115,6 +115,8 @@ impl Start {
             stopping: false.into(),
         });
         let workers = patience.until_done("opening the workers' producers", || Workers::start(&shared))?;
+        let open = || Followers::start(&shared, workers.reporter());
+        let followers = patience.until_done("opening the readers of standbys", open)?;
         let transactional_ids = transactional_ids(&shared);
         if let Some(earlier) = own_earlier_record(&records, &config.instance_id) {
             let mut orphans = earlier.transactional_ids.clone();
@@ -134,6 +136,7 @@ impl Start {
             Settings {
                 state_wait: config.state_wait,
                 evicts: config.effective_suspicion_timeout().is_some(),
+                num_standby_replicas: config.num_standby_replicas,
                 max_warmup_replicas: config.max_warmup_replicas.max(1),
                 ..Settings::default()
             },
@@ -157,6 +160,7 @@ impl Start {
             membership,
             metadata,
             workers,
+            followers,
             globals,
             calls,
             shared,
@@ -170,6 +174,7 @@ impl Start {
             next_probe: now,
             next_offsets: now,
             next_progress: now,
+            pausing: BTreeMap::new(),
             next_purge: now,
             next_cleanup: now,
             state_cleanup_delay: config.state_cleanup_delay,
@@ -194,6 +199,7 @@ fn settings(config: &Config) -> RuntimeSettings {
         timestamps: config.timestamps,
         offset_reset: config.offset_reset,
         threads: config.threads,
+        acceptable_recovery_lag: config.acceptable_recovery_lag,
     }
 }
 

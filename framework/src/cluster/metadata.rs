@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use crate::state::Role;
 use crate::{
     log::{Epoch, TopicPartition},
     state::TaskId,
@@ -66,18 +67,6 @@ pub struct TaskReport {
     /// How much of its changelogs the host has. Offsets, never lag: lag is relative to a moving end.
     #[serde(default, skip_serializing_if = "Offsets::is_empty")]
     pub offsets: Offsets,
-}
-
-/// The role in which an instance has a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Processes records. At most one instance has it.
-    Active,
-    /// Follows the changelog, to take over.
-    Standby,
-    /// Follows the changelog, because the task shall move here.
-    WarmUp,
 }
 
 /// How far a task is on its host.

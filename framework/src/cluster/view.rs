@@ -39,6 +39,8 @@ pub struct InstanceView {
 pub struct TaskView {
     /// Who shall process it.
     pub assigned: Option<InstanceId>,
+    /// Who shall follow it, as standby or warm-up.
+    pub assigned_followers: Vec<InstanceId>,
     /// Which live instance has it as active now, and how far it is. While a task moves, this is the one that it
     /// leaves until it is released.
     pub holder: Option<(InstanceId, TaskState)>,
@@ -68,7 +70,9 @@ impl ClusterView {
         view.order = Some(assignment.order());
         view.leader = Some(assignment.leader.clone());
         for (task, placement) in &assignment.tasks {
-            view.tasks.insert(*task, TaskView { assigned: placement.active.clone(), ..TaskView::default() });
+            let assigned_followers = placement.standbys.iter().chain(&placement.warm_ups).cloned().collect();
+            let assigned = placement.active.clone();
+            view.tasks.insert(*task, TaskView { assigned, assigned_followers, ..TaskView::default() });
         }
         for host in registry.hosts() {
             let live = assignment.lists_host(host) && !registry.is_evicted(&host.instance_id, &host.epoch.member_id);
@@ -120,5 +124,15 @@ impl ClusterView {
                 Role::Standby | Role::WarmUp => view.followers.push(instance),
             }
         }
+    }
+}
+
+// === impl TaskView ===
+
+impl TaskView {
+    /// Whether an instance shall have it, in whatever role.
+    #[must_use]
+    pub fn is_assigned_to(&self, instance_id: &InstanceId) -> bool {
+        self.assigned.as_ref() == Some(instance_id) || self.assigned_followers.contains(instance_id)
     }
 }

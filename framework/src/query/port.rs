@@ -54,6 +54,8 @@ pub struct LocalTask {
     /// How old its committed state may be, compared with the owner's; `None`: that is not known, and nothing is answered from it but as the
     /// owner.
     pub staleness: Option<Duration>,
+    /// How many records of its changelogs a standby or warm-up lacks at most; `None` of an active task, and while that is not known.
+    pub lag: Option<u64>,
 }
 
 /// How far the restore of a task is.
@@ -61,6 +63,8 @@ pub struct LocalTask {
 pub struct RestoreStatus {
     /// The task.
     pub task: TaskId,
+    /// In what role the instance has it: a standby or warm-up catches up.
+    pub role: Role,
     /// Changelog records applied.
     pub records: u64,
     /// Their bytes.

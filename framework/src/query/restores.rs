@@ -10,6 +10,7 @@ use axum::{
 use serde::Serialize;
 
 use super::{Api, RestoreStatus, headers::Context};
+use crate::cluster::Role;
 
 /// The body of `GET /restores`.
 #[derive(Debug, Serialize)]
@@ -20,6 +21,7 @@ struct Restores {
 #[derive(Debug, Serialize)]
 struct RestoreJson {
     task: String,
+    role: Role,
     /// Applied so far.
     records: u64,
     bytes: u64,
@@ -44,6 +46,7 @@ impl From<RestoreStatus> for RestoreJson {
         let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             task: status.task.to_string(),
+            role: status.role,
             records: status.records,
             bytes: status.bytes,
             remaining: status.remaining,

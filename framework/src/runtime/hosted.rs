@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{RestoreProgress, RestoreReading};
-use crate::state::{TaskId, TaskView};
+use crate::state::{Role, StoreId, TaskId, TaskView};
 
-/// The tasks hosted here. Written by the workers, read by queries; the lock is held for a map operation only.
+/// The tasks hosted here. Written by the workers and the follower, read by queries; the lock is held for a map operation only.
 #[derive(Debug, Default)]
 pub(crate) struct Hosted {
     tasks: RwLock<BTreeMap<TaskId, HostedTask>>,
@@ -18,12 +18,29 @@ pub(crate) struct Hosted {
 /// A task hosted here.
 #[derive(Debug, Clone)]
 pub(crate) struct HostedTask {
-    /// Whether its stores are whole, or were at its last commit.
+    /// In which role.
+    pub(crate) role: Role,
+    /// Whether its stores are whole, or were at its last commit; of a standby or warm-up, whether it has caught up.
     pub(crate) state: HostedState,
     /// Its committed state.
     pub(crate) view: Arc<TaskView>,
-    /// How far its restore is, if there is one.
+    /// How far its restore is, if there is one; of a standby or warm-up, until it has caught up for the first time.
     pub(crate) restore: Option<Arc<RestoreProgress>>,
+    /// How a standby or warm-up stands in its changelogs; of a task that is being promoted, how it stood. `None` of an active task, and until
+    /// the follower has looked.
+    pub(crate) followed: Option<Followed>,
+}
+
+/// How a standby or warm-up stands in its changelogs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Followed {
+    /// How many offsets of its changelogs it lacks; at most so many records, those of open transactions included.
+    pub(crate) lag: u64,
+    /// The ends of its changelogs (high watermarks), by store.
+    pub(crate) ends: Arc<BTreeMap<StoreId, i64>>,
+    /// Everything that the active task had committed by then (monotonic clock) is here; `None` before it has caught up for the first
+    /// time. It grows old while the log is away.
+    pub(crate) current_at: Option<Duration>,
 }
 
 /// How far a hosted task is.
@@ -31,7 +48,7 @@ pub(crate) struct HostedTask {
 pub(crate) enum HostedState {
     /// Its stores are being brought up to the end of their changelogs.
     Restoring,
-    /// It processes records.
+    /// It processes records, or has caught up with who does.
     Running,
 }
 
@@ -41,24 +58,38 @@ impl Hosted {
     /// A task is being restored; `false` if it ran here before and only goes back to its last commit: what it has committed can be
     /// read meanwhile.
     pub(crate) fn restoring(&self, task: TaskId, view: Arc<TaskView>, progress: &Arc<RestoreProgress>) -> bool {
-        let ran = self
-            .get(task)
-            .is_some_and(|before| before.state == HostedState::Running && Arc::ptr_eq(&before.view, &view));
+        let before = self.get(task).filter(|before| Arc::ptr_eq(&before.view, &view));
+        let ran =
+            before.as_ref().is_some_and(|before| (before.role, before.state) == (Role::Active, HostedState::Running));
         let state = if ran { HostedState::Running } else { HostedState::Restoring };
-        self.set(task, HostedTask { state, view, restore: Some(Arc::clone(progress)) });
+        let restore = Some(Arc::clone(progress));
+        // One that is promoted goes on being as old as it was.
+        let followed = before.and_then(|before| before.followed);
+        self.set(task, HostedTask { role: Role::Active, state, view, restore, followed });
         !ran
     }
 
     pub(crate) fn running(&self, task: TaskId, view: Arc<TaskView>) {
-        self.set(task, HostedTask { state: HostedState::Running, view, restore: None });
+        let (role, state) = (Role::Active, HostedState::Running);
+        self.set(task, HostedTask { role, state, view, restore: None, followed: None });
+    }
+
+    /// An active task is followed from now on, or a follower has another of the two roles.
+    pub(crate) fn follows(&self, task: TaskId, role: Role) {
+        if let Some(hosted) = self.tasks.write().unwrap_or_else(PoisonError::into_inner).get_mut(&task) {
+            if hosted.role == Role::Active {
+                (hosted.state, hosted.restore) = (HostedState::Restoring, None);
+            }
+            hosted.role = role;
+        }
     }
 
     /// How far the restores are.
-    pub(crate) fn restores(&self, now: Duration) -> impl Iterator<Item = (TaskId, RestoreReading)> {
-        self.all().into_iter().filter_map(move |(task, hosted)| Some((task, hosted.restore?.read(now))))
+    pub(crate) fn restores(&self, now: Duration) -> impl Iterator<Item = (TaskId, Role, RestoreReading)> {
+        self.all().into_iter().filter_map(move |(task, hosted)| Some((task, hosted.role, hosted.restore?.read(now))))
     }
 
-    fn set(&self, task: TaskId, hosted: HostedTask) {
+    pub(crate) fn set(&self, task: TaskId, hosted: HostedTask) {
         self.tasks.write().unwrap_or_else(PoisonError::into_inner).insert(task, hosted);
     }
 
@@ -81,5 +112,21 @@ impl Hosted {
     #[must_use]
     pub(crate) fn all(&self) -> BTreeMap<TaskId, HostedTask> {
         self.tasks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+// === impl HostedTask ===
+
+impl HostedTask {
+    /// How many records a standby or warm-up lacks at most; `None` of an active task, and while that is not known.
+    #[must_use]
+    pub(crate) fn lag(&self) -> Option<u64> {
+        self.followed.as_ref().filter(|_| self.role != Role::Active).map(|followed| followed.lag)
+    }
+
+    /// When it had everything that the active task had committed, for one that follows or did until a moment ago (monotonic clock).
+    #[must_use]
+    pub(crate) fn current_at(&self) -> Option<Duration> {
+        self.followed.as_ref()?.current_at
     }
 }

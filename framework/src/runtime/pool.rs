@@ -10,13 +10,13 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    Command, Report, Shared,
+    Command, Giver, Report, Shared, Taker,
     threads::{LONG, Thread, Turns, receive},
     worker::Worker,
 };
 use crate::{
     log::{Epoch, LogError},
-    state::TaskId,
+    state::{Role, TaskId},
 };
 
 /// A worker whose panics are told.
@@ -40,6 +40,7 @@ pub(crate) struct Workers {
     shared: Arc<Shared>,
     threads: Vec<(Sender<Command>, Box<dyn Thread>)>,
     reports: Receiver<Report>,
+    reporter: Sender<Report>,
     placed: BTreeMap<TaskId, usize>,
     /// Where tasks ran that ended by themselves: they are tried again there, on the worker that knows of their failure.
     ended: BTreeMap<TaskId, usize>,
@@ -79,6 +80,7 @@ impl Workers {
             shared: Arc::clone(shared),
             threads,
             reports,
+            reporter: report,
             placed: BTreeMap::new(),
             ended: BTreeMap::new(),
             dropping: BTreeSet::new(),
@@ -90,8 +92,13 @@ impl Workers {
         &self.reports
     }
 
-    /// Starts a task on the worker with the fewest.
-    pub(crate) fn start_task(&mut self, task: TaskId, epoch: Epoch) {
+    /// Where reports go, of the follower too.
+    pub(crate) fn reporter(&self) -> Sender<Report> {
+        self.reporter.clone()
+    }
+
+    /// Starts a task on the worker with the fewest; with its open stores, if it was followed here.
+    pub(crate) fn start_task(&mut self, task: TaskId, epoch: Epoch, stores: Option<Taker>) {
         let mut load = vec![0_usize; self.threads.len()];
         self.placed.values().for_each(|worker| load[*worker] += 1);
         let worker = match self.placed.get(&task).or(self.ended.get(&task)) {
@@ -99,27 +106,32 @@ impl Workers {
             None => (0..load.len()).min_by_key(|worker| load[*worker]).unwrap_or(0),
         };
         self.placed.insert(task, worker);
-        self.send(worker, Command::Start { task, epoch });
+        self.send(worker, Command::Start { task, epoch, stores });
     }
 
-    /// Commits and closes a task.
-    pub(crate) fn release_task(&mut self, task: TaskId) {
+    /// Commits a task, and closes it or gives its stores to the follower.
+    pub(crate) fn release_task(&mut self, task: TaskId, follow: Option<(Role, Giver)>) {
         match self.placed.remove(&task) {
-            Some(worker) => self.send(worker, Command::Release { task }),
+            Some(worker) => self.send(worker, Command::Release { task, follow }),
             None => tracing::debug!(%task, "asked to release a task that is not here"),
         }
     }
 
-    /// Closes all tasks without a commit; [`Workers::dropped`] knows when they all have.
+    /// Closes all tasks without a commit; [`Workers::dropped`] is told of each that has.
     pub(crate) fn drop_all(&mut self) {
         self.placed.clear();
         self.dropping = (0..self.threads.len()).collect();
         self.tell_all(&Command::DropAll);
     }
 
-    /// A worker has dropped everything; `true` when it was the last.
-    pub(crate) fn dropped(&mut self, worker: usize) -> bool {
-        self.dropping.remove(&worker) && self.dropping.is_empty()
+    /// A worker has dropped everything.
+    pub(crate) fn dropped(&mut self, worker: usize) {
+        self.dropping.remove(&worker);
+    }
+
+    /// Whether any has yet to drop everything.
+    pub(crate) fn is_dropping(&self) -> bool {
+        !self.dropping.is_empty()
     }
 
     /// Gives all workers the epoch to commit under.

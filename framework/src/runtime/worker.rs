@@ -25,7 +25,7 @@ use self::{
     resets::Resets,
 };
 use super::{
-    Command, Report, Shared,
+    Command, Report, Shared, Taker,
     failures::Failures,
     memory::MemoryShown,
     production::Production,
@@ -41,6 +41,8 @@ use crate::{
 
 /// Records per fetch.
 const FETCH_RECORDS: usize = 4096;
+/// How soon to look again for stores that are on their way.
+const SOON: Duration = Duration::from_millis(1);
 /// The longest time between two tries while the log is away.
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
@@ -61,6 +63,8 @@ pub(crate) struct Worker {
     tasks: BTreeMap<TaskId, Slot>,
     /// Tasks that failed here and have not committed or caught up since.
     failed: BTreeSet<TaskId>,
+    /// Tasks whose open stores are on their way here.
+    awaiting: BTreeMap<TaskId, Taker>,
     /// Tasks that could not begin because the log was away, and when to try again.
     waiting: BTreeMap<TaskId, Duration>,
     /// When to ask next for committed positions, after that failed.
@@ -125,6 +129,7 @@ impl Worker {
             epoch: None,
             tasks: BTreeMap::new(),
             failed: BTreeSet::new(),
+            awaiting: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_run: Duration::ZERO,
             suspects: BTreeSet::new(),
@@ -159,7 +164,7 @@ impl Worker {
 
     /// One step of the loop; `false` when it was told to stop.
     fn step(&mut self, patience: Duration) -> Result<bool, Trouble> {
-        let idle = IDLE_WAIT.min(patience);
+        let idle = if self.awaiting.is_empty() { IDLE_WAIT } else { SOON }.min(patience);
         self.mark_progress();
         self.changelog_ids = None;
         // Before the commands are looked at: what follows from the topic is among them.
@@ -230,17 +235,27 @@ impl Worker {
     /// Carries a command out; `false` when it was the last.
     fn obey(&mut self, command: Command) -> Result<bool, Trouble> {
         match command {
-            Command::Start { task, epoch } => {
+            Command::Start { task, epoch, stores } => {
                 self.epoch = Some(epoch);
-                if !self.tasks.contains_key(&task) {
-                    let opened = self.open_task(task);
-                    self.began(task, opened)?;
+                self.awaiting.remove(&task);
+                match stores {
+                    _ if self.tasks.contains_key(&task) => {}
+                    Some(stores) => drop(self.awaiting.insert(task, stores)),
+                    None => {
+                        let opened = self.open_task(task);
+                        self.began(task, opened)?;
+                    }
                 }
             }
-            Command::Release { task } => {
+            Command::Release { task, follow } => {
                 self.commit_last();
-                let offsets = self.close_task(task)?;
-                self.report(Report::Released { task, offsets });
+                match follow {
+                    Some((role, to)) => self.demote_task(task, role, to)?,
+                    None => {
+                        let offsets = self.close_task(task)?;
+                        self.report(Report::Released { task, offsets });
+                    }
+                }
             }
             Command::DropAll => self.drop_all()?,
             Command::Epoch(epoch) => self.epoch = Some(epoch),
@@ -266,6 +281,7 @@ impl Worker {
     fn drop_all(&mut self) -> Result<(), Trouble> {
         self.end_commit()?;
         self.epoch = None;
+        self.awaiting.clear();
         self.waiting.clear();
         let tasks: Vec<_> = self.tasks.keys().copied().collect();
         for task in tasks {

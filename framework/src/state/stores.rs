@@ -370,6 +370,14 @@ impl TaskStores {
         self.all_since_committed();
     }
 
+    /// Forgets all uncommitted writes, and gives the memory of the rows at hand back: this task processes nothing any more.
+    pub fn give_up_rows(&mut self) {
+        self.discard();
+        self.overlay = Overlay::new(self.specs.iter().map(|spec| Layout::of(spec.kind)));
+        self.warming = Warming::default();
+        self.all_since_committed();
+    }
+
     /// Whether any store has a committed row.
     ///
     /// # Errors

@@ -106,10 +106,8 @@ impl Fake {
     /// Has this task as the active one from now on.
     pub(super) fn has(&self, task: TaskId, state: TaskState, stores: TaskStores) {
         let mut facts = self.facts();
-        facts.tasks.insert(
-            task,
-            LocalTask { view: stores.view(), role: Role::Active, state, staleness: Some(Duration::ZERO) },
-        );
+        let staleness = Some(Duration::ZERO);
+        facts.tasks.insert(task, LocalTask { view: stores.view(), role: Role::Active, state, staleness, lag: None });
         facts.kept.push(stores);
     }
 
@@ -117,7 +115,7 @@ impl Fake {
     pub(super) fn follows(&self, task: TaskId, staleness: Duration, stores: TaskStores) {
         let mut facts = self.facts();
         let (view, role, state) = (stores.view(), Role::Standby, TaskState::Running);
-        facts.tasks.insert(task, LocalTask { view, role, state, staleness: Some(staleness) });
+        facts.tasks.insert(task, LocalTask { view, role, state, staleness: Some(staleness), lag: Some(0) });
         facts.kept.push(stores);
     }
 
@@ -370,7 +368,7 @@ pub(super) fn view(me: &str, owners: &[(TaskId, &str, &str)]) -> ClusterView {
             TaskReport { role: Role::Active, state: TaskState::Running, reason: None, offsets: Default::default() };
         hosts.entry(owner).or_insert_with(|| host(owner, url)).tasks.insert(*task, report);
         let holder = Some(((*owner).into(), TaskState::Running));
-        view.tasks.insert(*task, TaskOf { assigned: Some((*owner).into()), holder, followers: Vec::new() });
+        view.tasks.insert(*task, TaskOf { assigned: Some((*owner).into()), holder, ..TaskOf::default() });
     }
     view.instances = hosts
         .into_iter()

@@ -6,7 +6,7 @@ use axum::{body::Body, http::Request};
 use serde_json::json;
 
 use super::fixture::{Fake, TASK_OF_UA};
-use crate::{query::RestoreStatus, state::TaskId};
+use crate::{cluster::Role, query::RestoreStatus, state::TaskId};
 
 #[tokio::test]
 async fn stores_are_listed_with_their_owners() {
@@ -87,6 +87,7 @@ async fn restores_tell_how_far_they_are_and_how_long_they_take_still() {
     assert_eq!(fake.get("/restores").await.json(), json!({ "restores": [] }));
     let restoring = RestoreStatus {
         task: TaskId::new(0, 1),
+        role: Role::WarmUp,
         records: 3,
         bytes: 300,
         remaining: 6,
@@ -98,7 +99,7 @@ async fn restores_tell_how_far_they_are_and_how_long_they_take_still() {
     let held_back = RestoreStatus { left: None, held_back: Some("it waits".into()), ..restoring.clone() };
     fake.facts().restores = vec![restoring, held_back];
     let mut restore = json!({
-        "task": "0_1", "records": 3, "bytes": 300, "remaining": 6, "records_per_s": 2.0, "elapsed_ms": 2000,
+        "task": "0_1", "role": "warm_up", "records": 3, "bytes": 300, "remaining": 6, "records_per_s": 2.0, "elapsed_ms": 2000,
         "left_ms": 4000,
     });
     let restoring = restore.clone();

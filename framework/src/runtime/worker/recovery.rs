@@ -2,12 +2,12 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{LAST_RETRY, Worker, tasks::is_damage_of};
+use super::{LAST_RETRY, Worker};
 use crate::{
     config::Guarantee,
     log::{Isolation, LogError},
     processor::ProcessError,
-    runtime::Report,
+    runtime::{Report, opening::is_damage_of},
     state::{StateError, TaskId, TaskStores},
 };
 

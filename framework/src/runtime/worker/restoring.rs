@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{
-    FETCH_RECORDS, LAST_RETRY, Restoring, Slot, Worker, processing::out_of_range, recovery::Trouble,
-    tasks::is_damage_of,
+use super::{FETCH_RECORDS, LAST_RETRY, Restoring, Slot, Worker, processing::out_of_range, recovery::Trouble};
+use crate::{
+    log::ReaderEvent,
+    processor::ProcessError,
+    runtime::{Report, opening::is_damage_of},
 };
-use crate::{log::ReaderEvent, processor::ProcessError, runtime::Report};
 
 /// How long a committed position may take to be read.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,6 +21,7 @@ impl Worker {
 
     /// One step of all restores; tasks that are whole begin to run.
     pub(super) fn restore(&mut self, idle: Duration) -> Result<(), Trouble> {
+        self.take_over()?;
         self.begin_waiting()?;
         if !self.is_restoring() {
             return Ok(());

@@ -15,69 +15,42 @@ use crate::{
     log::{LogError, ReadFrom, Reader, TopicPartition},
     processor::{Context, ProcessError, Tolerance, with_causes},
     runtime::{
-        Report, RestoreReading,
-        restore::{Begun, ChangelogIds, Restore},
+        Giver, HandedOver, Report, RestoreReading,
+        opening::{self, is_damage_of},
+        restore::{ChangelogIds, Changelogs, Restore, Until},
         task::{Input, Task},
     },
-    state::{CommitPoint, Owner, StateError, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, Role, StateError, StoreId, TaskId, TaskStores},
 };
 
 // === impl Worker ===
 
 impl Worker {
     pub(super) fn open_task(&mut self, id: TaskId) -> Result<(), ProcessError> {
-        let (metrics, name) = (&self.shared.metrics, id.to_string());
-        // From 0 on: a counter that appears with its first increment has no rate.
-        for counter in [&metrics.task_records, &metrics.task_errors, &metrics.restore_records] {
-            counter.with_label_values(&[&name]).inc_by(0);
-        }
-        let stores = self.open_stores(id)?;
+        self.count_from_zero(id);
+        let stores = opening::open_stores(&self.shared, id)?;
         self.begin_restore(id, stores)
     }
 
-    fn open_stores(&self, id: TaskId) -> Result<TaskStores, ProcessError> {
-        let specs = Arc::clone(&self.shared.sub_topology(id).stores);
-        Ok(TaskStores::open(&self.shared.state, id, specs)?)
+    /// A counter that appears with its first increment has no rate.
+    fn count_from_zero(&self, id: TaskId) {
+        let (metrics, name) = (&self.shared.metrics, id.to_string());
+        for counter in [&metrics.task_records, &metrics.task_errors, &metrics.restore_records] {
+            counter.with_label_values(&[&name]).inc_by(0);
+        }
     }
 
-    pub(super) fn begin_restore(&mut self, id: TaskId, mut stores: TaskStores) -> Result<(), ProcessError> {
+    pub(super) fn begin_restore(&mut self, id: TaskId, stores: TaskStores) -> Result<(), ProcessError> {
         let sub_topology = self.shared.sub_topology(id);
         let specs = &sub_topology.stores;
         let has_changelog = specs.iter().any(|spec| spec.changelog.is_some());
         let ids = if has_changelog { self.changelog_ids()? } else { Arc::default() };
+        let changelogs = Changelogs { specs, partition: id.partition, ids: &ids, until: Until::End };
         let now = (self.shared.clock.monotonic(), self.shared.clock.now_ms());
-        let Self { restorer, watermarks, .. } = self;
-        let mut begin = |stores: &mut TaskStores| {
-            Restore::begin(stores, specs, id.partition, &ids, &mut **restorer, &mut **watermarks, now)
-        };
-        let (stores, restore) = match begin(&mut stores)? {
-            Begun::Restore(restore) => (stores, restore),
-            Begun::Rebuild { reason, is_last_copy } => {
-                self.shared.hosted.remove(id);
-                drop(stores);
-                match &self.shared.state.dir {
-                    Some(dir) if is_last_copy => {
-                        let aside = dir.set_aside(Owner::Task(id))?;
-                        tracing::error!(
-                            task = %id, reason, aside = %aside.display(),
-                            "a changelog lacks what is stored: moved aside, and rebuilt from the changelogs as they are"
-                        );
-                    }
-                    dir => {
-                        tracing::warn!(task = %id, reason, "the stored state is given up, and rebuilt from the changelogs");
-                        dir.as_ref().map_or(Ok(()), |dir| dir.remove(id))?;
-                    }
-                }
-                let mut stores = TaskStores::open(&self.shared.state, id, Arc::clone(&sub_topology.stores))?;
-                match begin(&mut stores)? {
-                    Begun::Restore(restore) => (stores, restore),
-                    Begun::Rebuild { reason, .. } => {
-                        let what = format!("restoring task {id} from the beginning");
-                        return Err(ProcessError::Log(LogError::Refused { what, reason }));
-                    }
-                }
-            }
-        };
+        let Self { restorer, watermarks, shared, .. } = self;
+        let (stores, restore) = opening::begin(shared, id, stores, |stores| {
+            Restore::begin(stores, &changelogs, &mut **restorer, &mut **watermarks, now)
+        })?;
         if self.shared.hosted.restoring(id, stores.view(), restore.progress()) && !restore.is_done() {
             tracing::info!(task = %id, records = restore.remaining(), "restore begins");
             self.report(Report::Restoring { task: id });
@@ -91,18 +64,15 @@ impl Worker {
         if let Some(ids) = &self.changelog_ids {
             return Ok(Arc::clone(ids));
         }
-        let stores = self.shared.sub_topologies.iter().flat_map(|sub_topology| sub_topology.stores.iter());
-        let names: Vec<&str> = stores.filter_map(|store| store.changelog.as_deref()).collect();
-        let found = self.shared.log.admin()?.topics(&names)?;
-        let ids = found.into_iter().filter_map(|topic| Some((topic.name.into(), topic.id?))).collect();
-        Ok(Arc::clone(self.changelog_ids.insert(Arc::new(ids))))
+        let ids = opening::changelog_ids(&self.shared)?;
+        Ok(Arc::clone(self.changelog_ids.insert(ids)))
     }
 
     /// Moves the damaged state of a task aside, and begins to rebuild it.
     pub(super) fn rebuild_task(&mut self, id: TaskId, error: &StateError) -> Result<(), Trouble> {
         self.shared.hosted.remove(id);
         drop(self.detach(id));
-        self.set_aside(id, error)?;
+        opening::set_aside(&self.shared, id, error).map_err(Trouble::State)?;
         match self.open_task(id) {
             // Once more would be in vain.
             Err(ProcessError::State(error)) if is_damage_of(id, &error) => {
@@ -194,12 +164,59 @@ impl Worker {
     /// they were not open.
     pub(super) fn close_task(&mut self, id: TaskId) -> Result<Option<BTreeMap<StoreId, i64>>, Trouble> {
         self.shared.hosted.remove(id);
+        let Some((mut stores, was_running)) = self.take_off(id) else { return Ok(None) };
+        let closed = self.write_down(&mut stores, was_running).and_then(|offsets| stores.close().map(|()| offsets));
+        match closed {
+            Ok(offsets) => Ok(Some(offsets)),
+            Err(error) => self.not_closed(id, error).map(Some),
+        }
+    }
+
+    /// Gives the open stores of a task to the follower, without what is not committed.
+    pub(super) fn demote_task(&mut self, id: TaskId, role: Role, to: Giver) -> Result<(), Trouble> {
+        if let Some(taker) = self.awaiting.remove(&id) {
+            self.report(Report::Released { task: id, offsets: None });
+            // Nobody takes it when all is dropped: what comes is closed then.
+            let _ = to.give(HandedOver::From(taker));
+            return Ok(());
+        }
+        let was_waiting = self.waiting.contains_key(&id);
+        let Some((mut stores, was_running)) = self.take_off(id) else {
+            self.report(Report::Released { task: id, offsets: None });
+            let _ = to.give(if was_waiting { HandedOver::NotOpen } else { HandedOver::Gone });
+            return Ok(());
+        };
+        match self.write_down(&mut stores, was_running) {
+            Ok(offsets) => {
+                stores.give_up_rows();
+                self.shared.hosted.follows(id, role);
+                // Before the stores: what the follower reports comes behind it.
+                self.report(Report::Released { task: id, offsets: Some(offsets) });
+                if let Err(HandedOver::Stores(stores)) = to.give(HandedOver::Stores(Box::new(stores))) {
+                    self.shared.hosted.remove(id);
+                    stores.close().map_err(Trouble::State)?;
+                }
+            }
+            Err(error) => {
+                drop(stores);
+                self.shared.hosted.remove(id);
+                let offsets = Some(self.not_closed(id, error)?);
+                self.report(Report::Released { task: id, offsets });
+                let _ = to.give(HandedOver::NotOpen);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a task off the readers, and forgets it. Gives its stores, and whether it ran; `None` if they were not open.
+    fn take_off(&mut self, id: TaskId) -> Option<(TaskStores, bool)> {
+        self.awaiting.remove(&id);
         self.waiting.remove(&id);
         self.suspects.remove(&id);
         self.forget_failures(id);
         self.shared.inputs(id).iter().for_each(|(_, partition)| self.resets.forget(partition));
         let was_running = matches!(self.tasks.get(&id), Some(Slot::Running(_)));
-        let Some(stores) = self.detach(id) else { return Ok(None) };
+        let stores = self.detach(id)?;
         let (metrics, name) = (&self.shared.metrics, id.to_string());
         let gauges = [
             &metrics.restore_remaining,
@@ -211,35 +228,47 @@ impl Worker {
             // One that was never set is none to remove.
             let _ = gauge.remove_label_values(&[&name]);
         }
-        match self.close_stores(stores, was_running) {
-            Ok(offsets) => Ok(Some(offsets)),
-            // It is lost here, and whoever runs the task next rebuilds it. The other tasks are closed as well.
-            Err(error) if error.is_damage() => {
-                self.set_aside(id, &error)?;
-                Ok(Some(BTreeMap::new()))
-            }
-            Err(error) => Err(Trouble::State(error)),
-        }
+        Some((stores, was_running))
     }
 
-    /// Writes down where stores stand, and closes them.
-    fn close_stores(&self, mut stores: TaskStores, was_running: bool) -> Result<BTreeMap<StoreId, i64>, StateError> {
+    /// Writes down where stores stand that are given away.
+    fn write_down(&self, stores: &mut TaskStores, was_running: bool) -> Result<BTreeMap<StoreId, i64>, StateError> {
         if was_running {
             let current_ms = Some(self.shared.clock.now_ms());
             stores.commit(&CommitPoint { current_ms, ..CommitPoint::default() })?;
         }
         // A restore that was given up goes on from here.
         stores.apply_gathered()?;
-        let offsets = stores.committed().changelog_offsets.clone();
-        stores.close()?;
-        Ok(offsets)
+        Ok(stores.committed().changelog_offsets.clone())
     }
 
-    /// Moves the state of a task aside, which is closed.
-    fn set_aside(&self, id: TaskId, error: &StateError) -> Result<(), Trouble> {
-        let Some(dir) = &self.shared.state.dir else { return Ok(()) };
-        let aside = dir.set_aside(Owner::Task(id)).map_err(Trouble::State)?;
-        tracing::error!(task = %id, %error, aside = %aside.display(), "the state is damaged: moved aside, to be rebuilt");
+    /// What damaged stores hold is lost here, and whoever runs the task next rebuilds it. The other tasks are closed as well.
+    fn not_closed(&self, id: TaskId, error: StateError) -> Result<BTreeMap<StoreId, i64>, Trouble> {
+        if !error.is_damage() {
+            return Err(Trouble::State(error));
+        }
+        opening::set_aside(&self.shared, id, &error).map_err(Trouble::State)?;
+        Ok(BTreeMap::new())
+    }
+
+    /// Begins with the tasks that were handed over.
+    pub(super) fn take_over(&mut self) -> Result<(), Trouble> {
+        let taken = self.awaiting.iter_mut().filter_map(|(id, taker)| Some((*id, taker.take()?)));
+        let taken: Vec<_> = taken.collect();
+        for (id, handed) in taken {
+            self.awaiting.remove(&id);
+            self.mark_progress();
+            let began = match handed {
+                HandedOver::Stores(stores) => {
+                    self.count_from_zero(id);
+                    self.begin_restore(id, *stores)
+                }
+                HandedOver::NotOpen => self.open_task(id),
+                // `Taker` follows it itself.
+                HandedOver::Gone | HandedOver::From(_) => Ok(()),
+            };
+            self.began(id, began)?;
+        }
         Ok(())
     }
 
@@ -282,11 +311,6 @@ impl Worker {
             Slot::Restoring(_) => None,
         })
     }
-}
-
-/// Whether the stored state of a task is damaged, and not that of the global tables.
-pub(super) fn is_damage_of(id: TaskId, error: &StateError) -> bool {
-    error.is_damage() && error.owner() == Some(Owner::Task(id))
 }
 
 /// How a task begins where it has no position.
