@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     AppError, Application, check, control::Control, patience::Halt, prober::incarnation, serving::InstanceServing,
-    start::Start, status::Status,
+    start::Start, status::Status, stopping::StopRequest,
 };
 use crate::{
     cluster::{AliveAnswer, ClusterView, InstanceId, ProbeFailure},
@@ -96,7 +96,7 @@ impl Driven {
 impl Seen {
     /// Asks the instance to give its tasks away and to leave.
     pub(crate) fn request_stop(&self) {
-        self.0.status.request_stop();
+        self.0.status.request(StopRequest::Drain);
     }
 
     /// What the instance knows of the cluster.

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use self::{checks::Changelogs, told::Told};
+use self::{
+    checks::{Changelogs, is_active},
+    told::Told,
+};
 use super::{
     SimulationError,
     instance::{Instance, Living, Making},
@@ -292,7 +295,7 @@ impl World {
     pub(super) fn open_tasks(&self) -> BTreeMap<TaskId, (u64, usize)> {
         let mut open = BTreeMap::new();
         for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
-            for (task, hosted) in living.seen.hosted() {
+            for (task, hosted) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
                 open.insert(task, (living.life.number, Arc::as_ptr(&hosted.view) as usize));
             }
         }

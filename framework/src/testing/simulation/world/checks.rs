@@ -12,7 +12,7 @@ use crate::{
     config::Guarantee,
     log::{Isolation, Log, LogError, ReadFrom, Reader, TopicPartition, embedded::EmbeddedLog},
     runtime::HostedTask,
-    state::{StateError, StoreId, StoreKind, TaskId},
+    state::{Role, StateError, StoreId, StoreKind, TaskId},
     topology::Resolved,
 };
 
@@ -141,8 +141,7 @@ impl World {
         let mut open = self.open.borrow_mut();
         let mut now_open = BTreeSet::new();
         for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
-            for (task, hosted) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
-                let _ = hosted;
+            for (task, _) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
                 if !open.contains(&(living.life.number, task)) {
                     self.making.witness.opened(&living.life, task);
                 }
@@ -280,6 +279,6 @@ impl World {
 }
 
 /// Whether a hosted task is one that commits.
-fn is_active(_: &HostedTask) -> bool {
-    true
+pub(super) fn is_active(hosted: &HostedTask) -> bool {
+    hosted.role == Role::Active
 }
