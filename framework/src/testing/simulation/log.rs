@@ -166,7 +166,8 @@ impl Reader for LifeReader {
             }
             reader.poll(max_records, Duration::ZERO)
         };
-        let is_there = |fetched: &Fetched| !fetched.batches.is_empty() || !fetched.events.is_empty();
+        let says_something = |event: &ReaderEvent| !matches!(event, ReaderEvent::Unavailable { .. });
+        let is_there = |fetched: &Fetched| !fetched.batches.is_empty() || fetched.events.iter().any(says_something);
         let fetched = call(life, Call::Poll, "poll", || wait_for(life, timeout, poll, is_there));
         // What a reader cannot reach it says beside.
         fetched.or_else(|error| match error {

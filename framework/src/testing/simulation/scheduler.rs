@@ -85,6 +85,9 @@ struct Loop {
     is_finished: Arc<AtomicBool>,
 }
 
+/// How often to look whether what holds a loop up is over.
+const HELD: Duration = Duration::from_millis(300);
+
 /// With what the loops of a dead instance are unwound.
 struct Killed;
 
@@ -266,7 +269,8 @@ impl Scheduler {
             });
             if held_until > now {
                 let tie = state.rng.next();
-                state.queue.insert((held_until, tie, number));
+                // It may be well before.
+                state.queue.insert((held_until.min(now + HELD), tie, number));
                 continue;
             }
             let life = actor.life.clone();

@@ -20,8 +20,8 @@ pub(super) struct Witness {
 struct Noted {
     /// Whose a transactional id is: the life that initialised it last.
     owners: BTreeMap<String, u64>,
-    /// Which life opened a task last to be active. From then on nobody else may commit for it.
-    openers: BTreeMap<TaskId, u64>,
+    /// Which life began last to have a task as active, able to commit. From then on nobody else may commit for it.
+    owners_of_tasks: BTreeMap<TaskId, u64>,
     /// How far inputs are processed for good.
     positions: BTreeMap<TopicPartition, i64>,
     commits: u64,
@@ -37,9 +37,9 @@ impl Witness {
         Self { readers: (0..).zip(&topology.sub_topologies).flat_map(sources).collect(), noted: Mutex::default() }
     }
 
-    /// A life has opened a task to be active.
-    pub(super) fn opened(&self, life: &Life, task: TaskId) {
-        self.noted().openers.insert(task, life.number);
+    /// A life has a task as active now, and can commit for it.
+    pub(super) fn owns(&self, life: &Life, task: TaskId) {
+        self.noted().owners_of_tasks.insert(task, life.number);
     }
 
     /// A producer of this life has the id now.
@@ -56,10 +56,9 @@ impl Witness {
         noted.commits += 1;
         for (partition, position) in positions {
             let task = self.readers.get(&partition.topic).map(|reader| TaskId::new(*reader, partition.partition));
-            let opener = task.and_then(|task| noted.openers.get(&task).copied());
-            if opener != Some(life.number) {
-                scheduler
-                    .violated(format_args!("{life} commits {partition}, and #{opener:?} has opened the task since"));
+            let owner = task.and_then(|task| noted.owners_of_tasks.get(&task).copied());
+            if owner != Some(life.number) {
+                scheduler.violated(format_args!("{life} commits {partition}, and #{owner:?} has had the task since"));
             }
             let before = noted.positions.insert(partition.clone(), *position).unwrap_or(0);
             if before != *position {

@@ -6,7 +6,7 @@ mod told;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -50,8 +50,8 @@ pub(super) struct World {
     away_until: Cell<Duration>,
     checked_commits: Cell<u64>,
     told: RefCell<Told>,
-    /// Which life has which task open to be active.
-    open: RefCell<BTreeSet<(u64, TaskId)>>,
+    /// Which life has which task as active, and can commit for it.
+    owned: RefCell<BTreeMap<TaskId, u64>>,
     /// The group as the log knows it. It is of a membership that never joins.
     group: RefCell<Option<(Box<dyn Membership>, Arc<dyn Group>)>>,
     ends: RefCell<Box<dyn Reader>>,
@@ -110,7 +110,7 @@ impl World {
             away_until: Cell::new(Duration::ZERO),
             checked_commits: Cell::new(0),
             told,
-            open: RefCell::default(),
+            owned: RefCell::default(),
             group: RefCell::new(None),
             ends: RefCell::new(ends),
         });

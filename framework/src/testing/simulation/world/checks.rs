@@ -12,7 +12,7 @@ use crate::{
     config::Guarantee,
     log::{Isolation, Log, LogError, ReadFrom, Reader, TopicPartition, embedded::EmbeddedLog},
     runtime::HostedTask,
-    state::{Role, StateError, StoreId, StoreKind, TaskId},
+    state::{Role, StateError, StoreId, StoreKind},
     topology::Resolved,
 };
 
@@ -95,10 +95,7 @@ impl World {
         {
             self.scheduler.violated(format_args!("the metadata topic cannot be read: {error}"));
         }
-        self.note_open_tasks();
-        if let Some(what) = self.two_owners() {
-            self.scheduler.violated(what);
-        }
+        self.check_owners();
         let commits = self.making.witness.commits();
         if self.checked_commits.replace(commits) != commits {
             let checked = self.workload.borrow_mut().check_outputs();
@@ -108,47 +105,36 @@ impl World {
         }
     }
 
-    /// Two instances that have a task as active, and can both commit: members of the group whose producers are not fenced.
-    fn two_owners(&self) -> Option<String> {
+    /// At most one instance has a task as active and can commit for it: a member of the group whose producers are not fenced.
+    fn check_owners(&self) {
         let mut group = self.group.borrow_mut();
         if group.is_none() {
             *group = outside(&self.making.log);
         }
-        let members = group.as_ref()?.1.members().ok()?;
+        let Some(Ok(members)) = group.as_ref().map(|(_, group)| group.members()) else { return };
         let exactly_once = self.making.config.guarantee == Guarantee::ExactlyOnce;
-        let mut owners: BTreeMap<TaskId, String> = BTreeMap::new();
+        let witness = &self.making.witness;
+        let (mut owned, mut owners) = (self.owned.borrow_mut(), BTreeMap::new());
         for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
             let life = &living.life;
             let Some(epoch) = life.epoch() else { continue };
             let is_member = members.iter().any(|member| member.member_id == epoch.member_id);
             // Who was evicted and has producers again goes on when it has read that.
             let is_evicted = self.told.borrow().is_evicted(&epoch.member_id);
-            if !is_member || is_evicted || life.is_dead() || (exactly_once && !self.making.witness.can_commit(life)) {
+            if !is_member || is_evicted || life.is_dead() || (exactly_once && !witness.can_commit(life)) {
                 continue;
             }
-            for (task, hosted) in living.seen.hosted() {
-                if is_active(&hosted)
-                    && let Some(other) = owners.insert(task, life.to_string())
-                {
-                    return Some(format!("task {task} is at {other} and at {life}, and both can commit"));
-                }
-            }
-        }
-        None
-    }
-
-    fn note_open_tasks(&self) {
-        let mut open = self.open.borrow_mut();
-        let mut now_open = BTreeSet::new();
-        for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
             for (task, _) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
-                if !open.contains(&(living.life.number, task)) {
-                    self.making.witness.opened(&living.life, task);
+                if owned.get(&task) != Some(&life.number) {
+                    witness.owns(life, task);
                 }
-                now_open.insert((living.life.number, task));
+                if let Some(other) = owners.insert(task, life.number) {
+                    self.scheduler
+                        .violated(format_args!("task {task} is at #{other} and at {life}, and both can commit"));
+                }
             }
         }
-        *open = now_open;
+        *owned = owners;
     }
 
     /// Notes what the changelogs say, before they are compacted.
@@ -244,6 +230,12 @@ impl World {
             if !matches!(placed.holder, Some((_, TaskState::Running))) {
                 return Some(format!("task {task} has no owner: {placed:?}"));
             }
+        }
+        let living: BTreeSet<_> =
+            staying(&instances).filter_map(|living| Some(living.life.epoch()?.member_id)).collect();
+        let members = self.group.borrow().as_ref().and_then(|(_, group)| group.members().ok()).unwrap_or_default();
+        if let Some(gone) = members.iter().find(|member| !living.contains(&member.member_id)) {
+            return Some(format!("{} is still a member", gone.member_id));
         }
         drop(instances);
         self.lag().or_else(|| self.workload.borrow().missing())
