@@ -39,6 +39,8 @@ pub(super) struct Life {
     pub(super) crash_in: AtomicU64,
     /// How far its wall clock is ahead of the log's, in ms.
     pub(super) ahead_ms: AtomicI64,
+    /// Up to where the metadata topic was read, and what that was made of was done.
+    pub(super) informed: AtomicI64,
     /// The membership as it was told last.
     pub(super) epoch: Mutex<Option<Epoch>>,
     /// How it ended by itself.
@@ -83,6 +85,7 @@ impl Life {
             slow_disk_ms: 0.into(),
             crash_in: 0.into(),
             ahead_ms: ahead_ms.into(),
+            informed: 0.into(),
             epoch: Mutex::default(),
             ended: Mutex::default(),
         }

@@ -1,6 +1,9 @@
 //! The log as one life of an instance has it: its calls take time and go wrong, and what it commits is looked at.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     life::Life,
@@ -33,6 +36,8 @@ struct LifeReader {
     life: Arc<Life>,
     /// It reads the metadata topic.
     reads_metadata: bool,
+    /// Up to where.
+    next: i64,
 }
 
 #[derive(Debug)]
@@ -84,7 +89,7 @@ impl Log for LifeLog {
 
     fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>, LogError> {
         let reader = call(&self.life, Call::Ask, "reader", || self.log.reader(isolation))?;
-        Ok(Box::new(LifeReader { reader, life: Arc::clone(&self.life), reads_metadata: false }))
+        Ok(Box::new(LifeReader { reader, life: Arc::clone(&self.life), reads_metadata: false, next: 0 }))
     }
 
     fn producer(&self) -> Result<Box<dyn Producer>, LogError> {
@@ -159,7 +164,11 @@ impl Reader for LifeReader {
     }
 
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Fetched, LogError> {
-        let Self { reader, life, reads_metadata } = self;
+        let Self { reader, life, reads_metadata, next } = self;
+        if *reads_metadata {
+            // Who asks for more has done what it read before.
+            life.informed.fetch_max(*next, Ordering::Relaxed);
+        }
         let poll = || {
             if *reads_metadata && life.uninformed.is_after(life.time.now()) {
                 return Ok(Fetched::default());
@@ -169,6 +178,9 @@ impl Reader for LifeReader {
         let says_something = |event: &ReaderEvent| !matches!(event, ReaderEvent::Unavailable { .. });
         let is_there = |fetched: &Fetched| !fetched.batches.is_empty() || fetched.events.iter().any(says_something);
         let fetched = call(life, Call::Poll, "poll", || wait_for(life, timeout, poll, is_there));
+        for batch in fetched.iter().flat_map(|fetched| &fetched.batches).filter(|_| *reads_metadata) {
+            *next = batch.iter().map(|record| record.offset + 1).max().unwrap_or(*next);
+        }
         // What a reader cannot reach it says beside.
         fetched.or_else(|error| match error {
             LogError::Unavailable { reason, .. } => {

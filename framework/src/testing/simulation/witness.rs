@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use super::{life::Life, scheduler};
@@ -13,13 +16,15 @@ use crate::{log::TopicPartition, state::TaskId, topology::Resolved};
 pub(super) struct Witness {
     /// Which sub-topology reads a topic.
     readers: BTreeMap<Arc<str>, u32>,
+    /// Where the metadata topic ends, as of the last look.
+    pub(super) metadata_end: AtomicI64,
     noted: Mutex<Noted>,
 }
 
 #[derive(Debug, Default)]
 struct Noted {
-    /// Whose a transactional id is: the life that initialised it last.
-    owners: BTreeMap<String, u64>,
+    /// Whose a transactional id is: the life that initialised it last, and where the metadata topic ended then.
+    owners: BTreeMap<String, (u64, i64)>,
     /// Which life began last to have a task as active, able to commit. From then on nobody else may commit for it.
     owners_of_tasks: BTreeMap<TaskId, u64>,
     /// How far inputs are processed for good.
@@ -34,7 +39,11 @@ impl Witness {
         let sources = |(index, part): (u32, &crate::topology::SubTopology)| {
             part.sources.iter().map(|topic| (Arc::clone(topic), index)).collect::<Vec<_>>()
         };
-        Self { readers: (0..).zip(&topology.sub_topologies).flat_map(sources).collect(), noted: Mutex::default() }
+        Self {
+            readers: (0..).zip(&topology.sub_topologies).flat_map(sources).collect(),
+            metadata_end: 0.into(),
+            noted: Mutex::default(),
+        }
     }
 
     /// A life has a task as active now, and can commit for it.
@@ -44,8 +53,11 @@ impl Witness {
 
     /// A producer of this life has the id now.
     pub(super) fn initialised(&self, life: &Arc<Life>, transactional_id: &str) {
-        scheduler::current().note(format_args!("{life} has {transactional_id}"));
-        self.noted().owners.insert(transactional_id.to_owned(), life.number);
+        let scheduler = scheduler::current();
+        scheduler.note(format_args!("{life} has {transactional_id}"));
+        scheduler.look();
+        let metadata_end = self.metadata_end.load(Ordering::Relaxed);
+        self.noted().owners.insert(transactional_id.to_owned(), (life.number, metadata_end));
     }
 
     /// A commit of this life is final; `transactional_id` is empty without a transaction.
@@ -71,15 +83,14 @@ impl Witness {
         }
     }
 
-    /// Whether any producer of this life can still commit under one of its ids.
+    /// Whether any producer of this life can still commit under one of its ids. Who has initialised a producer goes on when it has read what
+    /// was told until then: it may have been evicted.
     pub(super) fn can_commit(&self, life: &Life) -> bool {
         let prefix = format!("{}/{}/", super::workload::APPLICATION, life.name);
+        let informed = life.informed.load(Ordering::Relaxed);
         let noted = self.noted();
-        noted
-            .owners
-            .range(prefix.clone()..)
-            .take_while(|(id, _)| id.starts_with(&prefix))
-            .any(|(_, owner)| *owner == life.number)
+        let mut own = noted.owners.range(prefix.clone()..).take_while(|(id, _)| id.starts_with(&prefix));
+        own.any(|(_, (owner, metadata_end))| *owner == life.number && informed >= *metadata_end)
     }
 
     /// How many commits there were.

@@ -6,7 +6,7 @@ mod told;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -219,6 +219,8 @@ impl World {
                         self.kill(instance);
                         instance.starts_at = Some(now + Duration::from_millis(wait));
                     }
+                    // One that left while the log was away could not say so.
+                    Some(Err(error)) if living.leaves && error.contains("reached for leav") => self.kill(instance),
                     Some(Ok(())) => {
                         self.scheduler.note(format_args!("{} has ended", living.life));
                         self.kill(instance);
@@ -289,6 +291,11 @@ impl World {
 
     pub(super) fn commits(&self) -> u64 {
         self.making.witness.commits()
+    }
+
+    /// Which tasks were assigned to others since this was asked last.
+    pub(super) fn moved_tasks(&self) -> BTreeSet<TaskId> {
+        self.told.borrow_mut().moved()
     }
 
     /// Which life has which task open, and the store of it: as long as that is the same, the task was not closed.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use crate::{
     cluster::{AssignmentOrder, TaskState},
     config::Guarantee,
     log::{Isolation, Log, LogError, ReadFrom, Reader, TopicPartition, embedded::EmbeddedLog},
-    runtime::HostedTask,
+    runtime::{HostedState, HostedTask},
     state::{Role, StateError, StoreId, StoreKind},
     topology::Resolved,
 };
@@ -90,10 +90,11 @@ impl Changelogs {
 impl World {
     /// What must hold whatever goes wrong.
     pub(in crate::testing::simulation) fn check(&self) {
-        if !self.is_away()
-            && let Err(error) = self.told.borrow_mut().follow(&self.scheduler)
-        {
-            self.scheduler.violated(format_args!("the metadata topic cannot be read: {error}"));
+        if !self.is_away() {
+            match self.told.borrow_mut().follow(&self.scheduler) {
+                Ok(end) => self.making.witness.metadata_end.store(end, Ordering::Relaxed),
+                Err(error) => self.scheduler.violated(format_args!("the metadata topic cannot be read: {error}")),
+            }
         }
         self.check_owners();
         let commits = self.making.witness.commits();
@@ -119,9 +120,7 @@ impl World {
             let life = &living.life;
             let Some(epoch) = life.epoch() else { continue };
             let is_member = members.iter().any(|member| member.member_id == epoch.member_id);
-            // Who was evicted and has producers again goes on when it has read that.
-            let is_evicted = self.told.borrow().is_evicted(&epoch.member_id);
-            if !is_member || is_evicted || life.is_dead() || (exactly_once && !witness.can_commit(life)) {
+            if !is_member || life.is_dead() || (exactly_once && !witness.can_commit(life)) {
                 continue;
             }
             for (task, _) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
@@ -270,7 +269,8 @@ impl World {
     }
 }
 
-/// Whether a hosted task is one that commits.
+/// Whether a hosted task is one that commits. One that is restored may be left from a membership that is over: its worker hears of that
+/// before it goes on.
 pub(super) fn is_active(hosted: &HostedTask) -> bool {
-    hosted.role == Role::Active
+    hosted.role == Role::Active && hosted.state == HostedState::Running
 }

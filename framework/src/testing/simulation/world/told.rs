@@ -1,10 +1,14 @@
 //! What is told on the metadata topic.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
-    cluster::{MetadataDecoder, MetadataRecord},
+    cluster::{InstanceId, MetadataDecoder, MetadataRecord},
     log::{Isolation, Log, LogError, ReadFrom, Reader, TopicPartition, embedded::EmbeddedLog},
+    state::TaskId,
     testing::simulation::{scheduler::Scheduler, workload::APPLICATION},
 };
 
@@ -14,8 +18,11 @@ pub(super) struct Told {
     reader: Box<dyn Reader>,
     decoder: MetadataDecoder,
     is_there: bool,
-    /// The memberships that were ever evicted.
-    evicted: BTreeSet<Arc<str>>,
+    /// Where each task was last, and which of them have moved since that was asked.
+    active: BTreeMap<TaskId, InstanceId>,
+    moved: BTreeSet<TaskId>,
+    /// Up to where it was read.
+    next: i64,
 }
 
 // === impl Told ===
@@ -24,28 +31,43 @@ impl Told {
     pub(super) fn new(log: &EmbeddedLog) -> Result<Self, LogError> {
         let reader = log.reader(Isolation::ReadUncommitted)?;
         let decoder = MetadataDecoder::default();
-        Ok(Self { log: log.clone(), reader, decoder, is_there: false, evicted: BTreeSet::new() })
+        Ok(Self {
+            log: log.clone(),
+            reader,
+            decoder,
+            is_there: false,
+            active: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            next: 0,
+        })
     }
 
-    /// Whether a membership was evicted.
-    pub(super) fn is_evicted(&self, member_id: &str) -> bool {
-        self.evicted.contains(member_id)
+    /// Which tasks were assigned to others since this was asked last.
+    pub(super) fn moved(&mut self) -> BTreeSet<TaskId> {
+        std::mem::take(&mut self.moved)
     }
 
-    /// Reads what is new.
-    pub(super) fn follow(&mut self, scheduler: &Scheduler) -> Result<(), LogError> {
+    /// Reads what is new; gives where it ends.
+    pub(super) fn follow(&mut self, scheduler: &Scheduler) -> Result<i64, LogError> {
         let topic = format!("{APPLICATION}-metadata");
         if !self.is_there {
             if self.log.admin()?.topics(&[&topic])?.is_empty() {
-                return Ok(());
+                return Ok(0);
             }
             self.reader.assign(&TopicPartition::new(topic.as_str(), 0), ReadFrom::Beginning)?;
             self.is_there = true;
         }
         for batch in self.reader.poll(10_000, Duration::ZERO)?.batches {
             for record in batch.iter() {
+                self.next = record.offset + 1;
                 match self.decoder.decode(record.key, record.value) {
                     Some(MetadataRecord::Assignment(assignment)) => {
+                        for (task, placement) in &assignment.tasks {
+                            let Some(active) = &placement.active else { continue };
+                            if self.active.insert(*task, active.clone()).is_none_or(|before| before != *active) {
+                                self.moved.insert(*task);
+                            }
+                        }
                         let tasks = assignment.tasks.iter().map(|(task, placement)| {
                             let active = placement.active.as_deref().unwrap_or("-");
                             let followers = [&placement.standbys, &placement.warm_ups];
@@ -60,12 +82,11 @@ impl Told {
                     }
                     Some(MetadataRecord::Eviction(eviction)) => {
                         scheduler.note(format_args!("{} is evicted by {}", eviction.member_id, eviction.by));
-                        self.evicted.insert(Arc::clone(&eviction.member_id));
                     }
                     _ => {}
                 }
             }
         }
-        Ok(())
+        Ok(self.next)
     }
 }
