@@ -57,6 +57,7 @@
 
 mod codec;
 mod coordinator;
+mod description;
 mod error;
 mod eviction;
 mod metadata;
@@ -71,13 +72,19 @@ mod simulation;
 pub use self::{
     codec::{FORMAT_VERSION, MetadataDecoder, MetadataError, MetadataRecord},
     coordinator::{Action, Coordinator, Event, Identity, Settings, TaskEvent},
+    description::{
+        ClusterDescription, DescriptionError, InstanceDescription, SubTopologyDescription, TaskDescription,
+        TaskHostDescription,
+    },
     error::ClusterError,
     eviction::Eviction,
     metadata::{
         AssignedMember, Assignment, AssignmentOrder, HostMetadata, InstanceId, Offsets, Reason, Role, TaskPlacement,
         TaskReport, TaskState,
     },
-    planner::{Acceptance, Placements, PlanInput, PlanMember, PlanTask, plan},
+    planner::{
+        Acceptance, Explanation, Forecast, Placements, PlanInput, PlanMember, PlanTask, explain, forecast, plan,
+    },
     probes::{AliveAnswer, ProbeFailure, Probes},
     view::{ClusterView, InstanceView, TaskView},
 };

@@ -113,7 +113,9 @@ impl Coordinator {
     /// What the cluster looks like from here: the same `Arc` until something changed.
     pub fn view(&mut self) -> Arc<ClusterView> {
         if std::mem::take(&mut self.view_is_old) {
-            self.view = Arc::new(ClusterView::new(&self.identity.instance_id, self.epoch.as_ref(), &self.registry));
+            let me = &self.identity.instance_id;
+            let view = ClusterView::new(me, self.epoch.as_ref(), &self.registry, &self.settings);
+            self.view = Arc::new(view);
         }
         self.view.clone()
     }

@@ -160,6 +160,10 @@ pub enum Reason {
     Balance,
     /// It failed elsewhere.
     Failure,
+    /// Who had it is gone; this host had followed it and had caught up.
+    Failover,
+    /// It was moved from a host that is to be emptied.
+    Drain,
     /// There is no member that can take it.
     #[default]
     NoMember,
@@ -191,6 +195,13 @@ impl HostMetadata {
         self.tasks.iter().filter(|(_, report)| report.is_held()).map(|(task, _)| *task)
     }
 
+    /// The tasks that this host has, or could take over with next to nothing to restore.
+    #[must_use]
+    pub fn caught_up(&self) -> BTreeSet<TaskId> {
+        let caught_up = |report: &TaskReport| report.is_held() || report.is_caught_up();
+        self.tasks.iter().filter(|(_, report)| caught_up(report)).map(|(task, _)| *task).collect()
+    }
+
     /// The tasks that failed here and have not run since.
     #[must_use]
     pub fn failed(&self) -> BTreeSet<TaskId> {
@@ -219,6 +230,12 @@ impl TaskReport {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.role == Role::Active && self.state != TaskState::Failed
+    }
+
+    /// Whether the host follows the task and lacks no more of it than is acceptable.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.role != Role::Active && self.state == TaskState::Running
     }
 }
 

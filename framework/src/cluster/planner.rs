@@ -1,31 +1,52 @@
 //! Where tasks go: a pure function from what is known of the members to a placement.
 //!
-//! 1. Every task has a *home*: where it was assigned, else where it runs, else where most of its state is. While nobody has it open,
-//!    most state comes first: nothing was restored yet where it was assigned. Moving a task away from its home costs a
-//!    restore, so the plan moves as few as it can.
-//! 2. Load is bounded on both sides: each member gets its share by capacity, rounded up or down, of all tasks *and*
-//!    of the tasks of each sub-topology ([`quota`]). Under this bound, homes decide.
-//! 3. What has to move goes first to a member that has state of it, then along a consistent-hash ring over the members.
-//! 4. A task that failed on a member is kept away from it and is left out of the balance, so that one broken task never
-//!    moves healthy ones. When it failed everywhere, it stays and is tried again there.
+//! Two placements are made. The *target* is where tasks belong, and knows of load; the placement *for now* leads there
+//! without losing state.
 //!
-//! From this follows what the tests show: a plan is a function of its inputs, a stable cluster plans no move,
-//! a member that joins or leaves moves about its own share.
+//! 1. Every task has a *place*: who has it, or was given it ([`homes`]). Moving it away from there costs, so the plan moves as few as it can.
+//! 2. *Targets* ([`targets`]): load is bounded on both sides: each member gets its share by capacity, rounded up or down, of all
+//!    tasks *and* of the tasks of each sub-topology ([`quota`]). Under this bound tasks stay where they are; what has to move goes
+//!    first to a member that follows it or has state of it, then along a consistent-hash ring over the members.
+//! 3. *For now* ([`actives`]): an active with state stays where it is until its target has caught up. When its host is gone or is to be
+//!    emptied, whoever has caught up takes it over; when nobody has, the one that has most of its state.
+//! 4. *Standbys* ([`standbys`], [`levelling`]) stay with their state too, are never where the active is, and are spread over zones
+//!    and members. One gives its place to another only when that one has caught up.
+//! 5. *Warm-ups* ([`warm_ups`]) follow a task until they have caught up, a few at a time.
+//!
+//! From this follows what the tests show: a plan is a function of its inputs, a stable cluster plans no move, repeated planning
+//! ends at a level load, and a member that joins or leaves moves about its own share.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::metadata::{InstanceId, Reason, TaskPlacement};
+use super::metadata::{InstanceId, TaskPlacement};
 use crate::state::TaskId;
 
+mod actives;
+mod explain;
+mod facts;
+mod forecast;
+mod homes;
+mod levelling;
 mod quota;
 mod ring;
+mod standbys;
+mod targets;
+mod warm_ups;
 
 #[cfg(test)]
 mod tests;
 
 use self::{
-    quota::{Demand, quotas},
-    ring::Ring,
+    actives::Active,
+    facts::Facts,
+    homes::Place,
+    standbys::{Followers, standbys},
+    targets::targets,
+    warm_ups::warm_ups,
+};
+pub use self::{
+    explain::{Explanation, explain},
+    forecast::{Forecast, forecast},
 };
 
 /// Where every task belongs.
@@ -42,6 +63,9 @@ pub struct PlanInput {
     pub previous: Placements,
     /// How many standbys a task with state gets, if there are members enough.
     pub num_standby_replicas: usize,
+    /// How many members at a time may follow a task beside its standbys, because it shall move there. With 0 there are no
+    /// warm-ups: tasks move at once, and are restored where they go.
+    pub max_warmup_replicas: usize,
 }
 
 /// A task to place.
@@ -49,7 +73,7 @@ pub struct PlanInput {
 pub struct PlanTask {
     /// Which.
     pub task: TaskId,
-    /// Whether it has state in changelogs, so that standbys make sense.
+    /// Whether it has state in changelogs, so that it makes sense to follow it.
     pub stateful: bool,
 }
 
@@ -64,6 +88,8 @@ pub struct PlanMember {
     pub acceptance: Acceptance,
     /// The tasks it holds.
     pub held: BTreeSet<TaskId>,
+    /// The tasks it has, or follows so closely that it could take them over at once.
+    pub caught_up: BTreeSet<TaskId>,
     /// How much state of a task it has: the sum of the changelog offsets.
     pub state: BTreeMap<TaskId, i64>,
     /// The tasks that failed here of late.
@@ -77,225 +103,60 @@ pub enum Acceptance {
     Open,
     /// What it has, and nothing more: it is alive, but was not heard of yet in this generation.
     Keeps,
-    /// Nothing: what it holds it keeps as long as no member is open.
+    /// Nothing: what it holds it keeps until another member has caught up, or as long as no member is open.
     Draining,
 }
 
-struct Planner<'a> {
-    input: &'a PlanInput,
-    /// The members that may be given tasks, in order.
-    open: Vec<(&'a InstanceId, &'a PlanMember)>,
-    ring: Ring,
-    placements: Placements,
-}
-
-/// Where a task would stay.
-struct Home {
-    /// Index into the open members.
-    member: usize,
-    reason: Reason,
-}
-
-/// A task that is placed under the balance.
-struct Candidate {
-    task: TaskId,
-    home: Option<Home>,
-    /// The open members, best first.
-    preference: Vec<usize>,
+/// A plan by numbers of tasks and members.
+struct Draft<'a> {
+    facts: Facts<'a>,
+    actives: Vec<Active>,
+    followers: Vec<Followers>,
+    warm_ups: Vec<Vec<usize>>,
 }
 
 /// Places every task; see the module for the rules.
 #[must_use]
 pub fn plan(input: &PlanInput) -> Placements {
-    let members = |acceptance| input.members.iter().filter(move |(_, member)| member.acceptance == acceptance);
-    let open: Vec<_> = members(Acceptance::Open).collect();
-    let ring = Ring::new(open.iter().map(|(instance_id, member)| (&***instance_id, member.capacity.max(1))));
-    let mut planner = Planner { input, open, ring, placements: Placements::new() };
-    planner.place_actives();
-    planner.place_standbys();
-    planner.placements
+    Draft::new(input).placements()
 }
 
-// === impl Planner ===
+// === impl PlanInput ===
 
-impl<'a> Planner<'a> {
-    fn place_actives(&mut self) {
-        let mut by_sub_topology = BTreeMap::<u32, Vec<Candidate>>::new();
-        let tasks: BTreeSet<TaskId> = self.input.tasks.iter().map(|planned| planned.task).collect();
-        for task in tasks {
-            if let Some(keeper) = self.keeper(task) {
-                self.place(task, keeper, Reason::State);
-            } else if self.open.is_empty() {
-                match self.holder(task) {
-                    Some(holder) => self.place(task, holder, Reason::State),
-                    None => drop(self.placements.insert(task, TaskPlacement::default())),
-                }
-            } else if self.open.iter().any(|(_, member)| member.failed.contains(&task)) {
-                self.place_troubled(task);
-            } else {
-                let preference = self.ring.preference(task);
-                let home = self.home(task, &preference);
-                by_sub_topology.entry(task.sub_topology).or_default().push(Candidate { task, home, preference });
-            }
+impl PlanInput {
+    /// Whether tasks wait until they are followed where they shall go.
+    fn warms_up(&self) -> bool {
+        self.max_warmup_replicas > 0
+    }
+}
+
+// === impl Draft ===
+
+impl<'a> Draft<'a> {
+    fn new(input: &'a PlanInput) -> Self {
+        let facts = Facts::new(input);
+        let places: Vec<Place> = (0..facts.tasks.len()).map(|task| Place::of(&facts, task)).collect();
+        let targets = targets(&facts, &places);
+        let actives = places.iter().zip(targets).enumerate();
+        let actives: Vec<Active> =
+            actives.map(|(task, (place, target))| Active::new(&facts, task, *place, target)).collect();
+        let followers = standbys(&facts, &actives);
+        let warm_ups = warm_ups(&facts, &actives, &followers);
+        Self { facts, actives, followers, warm_ups }
+    }
+
+    fn placements(&self) -> Placements {
+        (0..self.facts.tasks.len()).map(|task| (self.facts.tasks[task].task, self.placement(task))).collect()
+    }
+
+    fn placement(&self, task: usize) -> TaskPlacement {
+        let id = |member: &usize| self.facts.id(*member).clone();
+        let active = self.actives[task];
+        TaskPlacement {
+            active: active.now.as_ref().map(id),
+            standbys: self.followers[task].standbys.iter().map(id).collect(),
+            warm_ups: self.warm_ups[task].iter().map(id).collect(),
+            reason: active.reason,
         }
-        self.place_balanced(by_sub_topology.into_values().collect());
-    }
-
-    /// A silent member keeps what it was given or still holds: only it can release a task.
-    fn keeper(&self, task: TaskId) -> Option<&'a InstanceId> {
-        let keeps = |instance_id: &InstanceId| {
-            let (id, member) = self.input.members.get_key_value(instance_id)?;
-            (member.acceptance == Acceptance::Keeps).then_some(id)
-        };
-        match self.assigned(task) {
-            Some(assigned) if self.input.members.contains_key(assigned) => keeps(assigned),
-            _ => self
-                .input
-                .members
-                .iter()
-                .find(|(id, m)| m.held.contains(&task) && keeps(id).is_some())
-                .map(|(id, _)| id),
-        }
-    }
-
-    /// A member that has the task open, whatever it may be given.
-    fn holder(&self, task: TaskId) -> Option<&'a InstanceId> {
-        self.input.members.iter().find(|(_, member)| member.held.contains(&task)).map(|(id, _)| id)
-    }
-
-    /// The open member that has the task, or most of its state. Failures count against it.
-    fn home(&self, task: TaskId, preference: &[usize]) -> Option<Home> {
-        let fit = |member: &&usize| !self.open[**member].1.failed.contains(&task);
-        let assigned = self.assigned(task).and_then(|id| self.open.iter().position(|(open, _)| *open == id));
-        let held = || self.open.iter().position(|(_, member)| member.held.contains(&task));
-        let stored = || {
-            let hosts = preference.iter().filter(fit).filter(|m| self.state(**m, task).is_some());
-            hosts.rev().max_by_key(|m| self.state(**m, task)).copied()
-        };
-        // What was assigned last may never have been carried out: the cluster stopped, say.
-        let most = || (0..self.open.len()).filter_map(|member| self.state(member, task)).max();
-        let begun = |m: &usize| self.holder(task).is_some() || self.state(*m, task) >= most();
-        let assigned = assigned.filter(|m| fit(&m) && begun(m));
-        let member = assigned.or_else(|| held().filter(|m| fit(&m))).or_else(stored)?;
-        Some(Home { member, reason: Reason::State })
-    }
-
-    /// A task that failed somewhere: kept away from there, outside of the balance.
-    fn place_troubled(&mut self, task: TaskId) {
-        let preference = self.ring.preference(task);
-        let fit = |member: &&usize| !self.open[**member].1.failed.contains(&task);
-        if let Some(home) = self.home(task, &preference) {
-            self.place_open(task, home.member, home.reason);
-        } else if let Some(member) = preference.iter().find(fit) {
-            self.place_open(task, *member, Reason::Failure);
-        } else {
-            let assigned = self.assigned(task).and_then(|id| self.open.iter().position(|(open, _)| *open == id));
-            self.place_open(task, assigned.unwrap_or(preference[0]), Reason::Failure);
-        }
-    }
-
-    /// All other tasks: at home as far as the quotas allow.
-    fn place_balanced(&mut self, sub_topologies: Vec<Vec<Candidate>>) {
-        let weights: Vec<u64> = self.open.iter().map(|(_, member)| u64::from(member.capacity.max(1))).collect();
-        let demands: Vec<Demand> = sub_topologies
-            .iter()
-            .map(|tasks| {
-                let mut at_home = vec![0; weights.len()];
-                tasks.iter().filter_map(|task| task.home.as_ref()).for_each(|home| at_home[home.member] += 1);
-                Demand { tasks: tasks.len() as u64, at_home }
-            })
-            .collect();
-        let quotas = quotas(&weights, &demands);
-        for ((tasks, demand), quota) in sub_topologies.into_iter().zip(demands).zip(quotas) {
-            self.place_sub_topology(tasks, &demand.at_home, &quota);
-        }
-    }
-
-    /// The tasks of one sub-topology, when it is known how many each member gets.
-    fn place_sub_topology(&mut self, tasks: Vec<Candidate>, at_home: &[u64], quota: &[u64]) {
-        let mut surplus: Vec<u64> = at_home.iter().zip(quota).map(|(have, may)| have.saturating_sub(*may)).collect();
-        let mut room: Vec<u64> = quota.iter().zip(at_home).map(|(may, have)| may.saturating_sub(*have)).collect();
-        let (mut housed, mut homeless): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.home.is_some());
-
-        // Where too many are at home, those go that others have state of, then those that the ring wants elsewhere.
-        let receivers: Vec<usize> = (0..room.len()).filter(|member| room[*member] > 0).collect();
-        housed.sort_by_cached_key(|candidate| {
-            let elsewhere = receivers.iter().filter_map(|member| self.state(*member, candidate.task)).max();
-            let rank =
-                candidate.home.as_ref().and_then(|home| candidate.preference.iter().position(|m| *m == home.member));
-            std::cmp::Reverse((elsewhere, rank, candidate.task))
-        });
-        for candidate in housed {
-            let Some(home) = &candidate.home else { continue };
-            if surplus[home.member] > 0 {
-                surplus[home.member] -= 1;
-                homeless.push(candidate);
-            } else {
-                self.place_open(candidate.task, home.member, home.reason);
-            }
-        }
-
-        // Those of which somebody has state choose first.
-        homeless.sort_by_cached_key(|candidate| {
-            let most = receivers.iter().filter_map(|member| self.state(*member, candidate.task)).max();
-            (std::cmp::Reverse(most), candidate.task)
-        });
-        for candidate in homeless {
-            let with_room = candidate.preference.iter().filter(|member| room[**member] > 0);
-            let member = with_room
-                .rev()
-                .max_by_key(|member| self.state(**member, candidate.task))
-                .copied()
-                .expect("the quotas of a sub-topology add up to its tasks");
-            room[member] -= 1;
-            let reason = match (&candidate.home, self.state(member, candidate.task)) {
-                (Some(_), _) => Reason::Balance,
-                (None, Some(_)) => Reason::State,
-                (None, None) => Reason::Ring,
-            };
-            self.place_open(candidate.task, member, reason);
-        }
-    }
-
-    /// Standbys of tasks with state: the next members on the ring, as many zones as there are.
-    fn place_standbys(&mut self) {
-        let wanted = self.input.num_standby_replicas;
-        let stateful = self.input.tasks.iter().filter(|planned| planned.stateful && wanted > 0);
-        for PlanTask { task, .. } in stateful {
-            let preference = self.ring.preference(*task);
-            let Some(placement) = self.placements.get_mut(task) else { continue };
-            let Some(active) = placement.active.clone() else { continue };
-            let mut zones: Vec<_> = self.input.members.get(&active).and_then(|m| m.zone.as_ref()).into_iter().collect();
-            let fit = |(instance_id, member): &(&InstanceId, &PlanMember)| {
-                **instance_id != active && !member.failed.contains(task)
-            };
-            let mut left: Vec<_> = preference.iter().map(|member| self.open[*member]).filter(fit).collect();
-            while placement.standbys.len() < wanted && !left.is_empty() {
-                let other_zone =
-                    left.iter().position(|(_, m)| m.zone.as_ref().is_none_or(|zone| !zones.contains(&zone)));
-                let (instance_id, member) = left.remove(other_zone.unwrap_or(0));
-                zones.extend(&member.zone);
-                placement.standbys.push(instance_id.clone());
-            }
-        }
-    }
-
-    fn assigned(&self, task: TaskId) -> Option<&'a InstanceId> {
-        self.input.previous.get(&task).and_then(|placement| placement.active.as_ref())
-    }
-
-    fn state(&self, member: usize, task: TaskId) -> Option<i64> {
-        self.open[member].1.state.get(&task).copied()
-    }
-
-    fn place_open(&mut self, task: TaskId, member: usize, reason: Reason) {
-        self.place(task, self.open[member].0, reason);
-    }
-
-    fn place(&mut self, task: TaskId, member: &InstanceId, reason: Reason) {
-        let stays = self.input.previous.get(&task).filter(|before| before.active.as_ref() == Some(member));
-        let reason = stays.map_or(reason, |before| before.reason);
-        let active = Some(member.clone());
-        self.placements.insert(task, TaskPlacement { active, reason, ..TaskPlacement::default() });
     }
 }

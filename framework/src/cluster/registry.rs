@@ -173,10 +173,15 @@ impl Taken {
 }
 
 /// What a plan depends on, beside offsets: they only ever matter for tasks that have to move anyway.
+///
+/// A follower that has caught up lets a task move. What a host gives up when it is to be emptied, others have to take.
 fn plan_relevant(host: &HostMetadata) -> impl PartialEq + '_ {
+    let caught_up = host.tasks.iter().filter(|(_, report)| report.is_caught_up()).map(|(task, _)| *task);
+    let held = host.held().filter(|_| host.draining);
     (
         (host.incarnation, &host.epoch, &host.transactional_ids, &host.topology_fingerprint),
         (&host.zone, host.capacity, host.draining),
         host.failed(),
+        (caught_up.collect::<Vec<_>>(), held.collect::<Vec<_>>()),
     )
 }

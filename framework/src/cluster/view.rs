@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    metadata::{AssignmentOrder, HostMetadata, InstanceId, Role, TaskState},
+    coordinator::Settings,
+    metadata::{AssignmentOrder, HostMetadata, InstanceId, Reason, Role, TaskPlacement, TaskState},
     registry::Registry,
 };
 use crate::{log::Epoch, state::TaskId};
@@ -23,6 +24,10 @@ pub struct ClusterView {
     pub instances: BTreeMap<InstanceId, InstanceView>,
     /// All tasks of the assignment.
     pub tasks: BTreeMap<TaskId, TaskView>,
+    /// How many standbys this instance would give a task with state, if it led.
+    pub num_standby_replicas: usize,
+    /// How many warm-ups it would have at a time.
+    pub max_warmup_replicas: usize,
 }
 
 /// An instance in the view.
@@ -39,8 +44,12 @@ pub struct InstanceView {
 pub struct TaskView {
     /// Who shall process it.
     pub assigned: Option<InstanceId>,
-    /// Who shall follow it, as standby or warm-up.
-    pub assigned_followers: Vec<InstanceId>,
+    /// Who shall follow it to take it over.
+    pub assigned_standbys: Vec<InstanceId>,
+    /// Who shall follow it because it shall move there.
+    pub assigned_warm_ups: Vec<InstanceId>,
+    /// Why it is assigned to whom it is.
+    pub reason: Reason,
     /// Which live instance has it as active now, and how far it is. While a task moves, this is the one that it
     /// leaves until it is released.
     pub holder: Option<(InstanceId, TaskState)>,
@@ -61,18 +70,28 @@ impl ClusterView {
             leader: None,
             instances: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            num_standby_replicas: 0,
+            max_warmup_replicas: 0,
         }
     }
 
-    pub(super) fn new(me: &InstanceId, epoch: Option<&Epoch>, registry: &Registry) -> Self {
-        let mut view = Self { epoch: epoch.cloned(), ..Self::empty(me) };
+    pub(super) fn new(me: &InstanceId, epoch: Option<&Epoch>, registry: &Registry, settings: &Settings) -> Self {
+        let &Settings { num_standby_replicas, max_warmup_replicas, .. } = settings;
+        let empty = Self { num_standby_replicas, max_warmup_replicas, ..Self::empty(me) };
+        let mut view = Self { epoch: epoch.cloned(), ..empty };
         let Some(assignment) = registry.assignment() else { return view };
         view.order = Some(assignment.order());
         view.leader = Some(assignment.leader.clone());
         for (task, placement) in &assignment.tasks {
-            let assigned_followers = placement.standbys.iter().chain(&placement.warm_ups).cloned().collect();
-            let assigned = placement.active.clone();
-            view.tasks.insert(*task, TaskView { assigned, assigned_followers, ..TaskView::default() });
+            let TaskPlacement { active, standbys, warm_ups, reason } = placement.clone();
+            let task_view = TaskView {
+                assigned: active,
+                assigned_standbys: standbys,
+                assigned_warm_ups: warm_ups,
+                reason,
+                ..TaskView::default()
+            };
+            view.tasks.insert(*task, task_view);
         }
         for host in registry.hosts() {
             let live = assignment.lists_host(host) && !registry.is_evicted(&host.instance_id, &host.epoch.member_id);
@@ -133,6 +152,7 @@ impl TaskView {
     /// Whether an instance shall have it, in whatever role.
     #[must_use]
     pub fn is_assigned_to(&self, instance_id: &InstanceId) -> bool {
-        self.assigned.as_ref() == Some(instance_id) || self.assigned_followers.contains(instance_id)
+        let mut hosts = self.assigned.iter().chain(&self.assigned_standbys).chain(&self.assigned_warm_ups);
+        hosts.any(|host| host == instance_id)
     }
 }

@@ -1,11 +1,12 @@
-//! The body of `GET /cluster`.
+//! The body of `GET /cluster`. What a plan depends on is read from it as a [`ClusterDescription`](crate::cluster::ClusterDescription).
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::Catalogue;
 use crate::{
-    cluster::{ClusterView, InstanceId, InstanceView, Role, TaskState},
+    cluster::{ClusterView, InstanceId, InstanceView, Reason, Role, TaskState, TaskView},
     state::TaskId,
 };
 
@@ -20,6 +21,8 @@ pub(super) struct ClusterBody<'a> {
     generation: Option<i32>,
     version: Option<u64>,
     leader: Option<&'a str>,
+    num_standby_replicas: usize,
+    max_warmup_replicas: usize,
     instances: Vec<InstanceBody<'a>>,
     tasks: Vec<TaskBody<'a>>,
 }
@@ -33,6 +36,10 @@ struct InstanceBody<'a> {
     zone: Option<&'a str>,
     capacity: u32,
     draining: bool,
+    /// In which generation it spoke last.
+    generation: i32,
+    /// State of tasks that it does not run: the sums of their changelog offsets.
+    stored: BTreeMap<TaskId, i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,10 +47,18 @@ struct TaskBody<'a> {
     task: TaskId,
     sub_topology: u32,
     partition: i32,
+    /// Whether it has state; `null` while the stores are not known.
+    stateful: Option<bool>,
     /// Who answers queries; `null` while nobody alive does.
     owner: Option<&'a str>,
     /// Who shall process it: another one than the owner while the task moves.
     assigned: Option<&'a str>,
+    /// Who shall follow it to take it over, best first.
+    standbys: &'a [InstanceId],
+    /// Who shall follow it because it shall move there.
+    warm_ups: &'a [InstanceId],
+    /// Why it is assigned to whom it is.
+    reason: Reason,
     /// The live instances that have it.
     hosts: Vec<HostBody<'a>>,
 }
@@ -53,6 +68,9 @@ struct HostBody<'a> {
     instance: &'a str,
     role: Role,
     state: TaskState,
+    /// How much state it has there: the sum of the offsets of its changelogs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changelog_offset: Option<i64>,
     /// Why it failed there.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
@@ -61,14 +79,19 @@ struct HostBody<'a> {
 // === impl ClusterBody ===
 
 impl<'a> ClusterBody<'a> {
-    pub(super) fn new(application_id: &'a str, view: &'a ClusterView) -> Self {
+    pub(super) fn new(application_id: &'a str, view: &'a ClusterView, stores: Option<&Catalogue>) -> Self {
         let mut hosts = hosts_by_task(view);
-        let task_body = |task: &TaskId| TaskBody {
+        let stateful = stores.map(Catalogue::stateful);
+        let task_body = |(task, seen): (&TaskId, &'a TaskView)| TaskBody {
             task: *task,
             sub_topology: task.sub_topology,
             partition: task.partition,
+            stateful: stateful.as_ref().map(|stateful| stateful.contains(&task.sub_topology)),
             owner: view.owner(*task).map(|(instance, _)| &**instance),
-            assigned: view.tasks.get(task).and_then(|task| task.assigned.as_deref()),
+            assigned: seen.assigned.as_deref(),
+            standbys: &seen.assigned_standbys,
+            warm_ups: &seen.assigned_warm_ups,
+            reason: seen.reason,
             hosts: hosts.remove(task).unwrap_or_default(),
         };
         Self {
@@ -78,7 +101,9 @@ impl<'a> ClusterBody<'a> {
             generation: view.order.map(|order| order.generation),
             version: view.order.map(|order| order.version),
             leader: view.leader.as_deref(),
-            tasks: view.tasks.keys().map(task_body).collect(),
+            num_standby_replicas: view.num_standby_replicas,
+            max_warmup_replicas: view.max_warmup_replicas,
+            tasks: view.tasks.iter().map(task_body).collect(),
             instances: view.instances.iter().map(InstanceBody::from).collect(),
         }
     }
@@ -93,6 +118,8 @@ impl<'a> From<(&'a InstanceId, &'a InstanceView)> for InstanceBody<'a> {
             zone: view.host.zone.as_deref(),
             capacity: view.host.capacity,
             draining: view.host.draining,
+            generation: view.host.epoch.generation,
+            stored: view.host.stored.iter().map(|(task, offsets)| (*task, offsets.total())).collect(),
         }
     }
 }
@@ -101,8 +128,13 @@ fn hosts_by_task(view: &ClusterView) -> BTreeMap<TaskId, Vec<HostBody<'_>>> {
     let mut hosts: BTreeMap<TaskId, Vec<HostBody<'_>>> = BTreeMap::new();
     for (instance, InstanceView { host, .. }) in view.instances.iter().filter(|(_, instance)| instance.live) {
         for (task, report) in &host.tasks {
-            let reason = report.reason.as_deref();
-            hosts.entry(*task).or_default().push(HostBody { instance, role: report.role, state: report.state, reason });
+            hosts.entry(*task).or_default().push(HostBody {
+                instance,
+                role: report.role,
+                state: report.state,
+                changelog_offset: (!report.offsets.is_empty()).then(|| report.offsets.total()),
+                reason: report.reason.as_deref(),
+            });
         }
     }
     hosts

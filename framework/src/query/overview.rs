@@ -53,7 +53,8 @@ pub(super) async fn stores(State(api): State<Arc<Api>>, context: Context) -> Res
 /// `GET /cluster`: the instances and their tasks.
 pub(super) async fn cluster(State(api): State<Arc<Api>>, context: Context) -> Response {
     let view = api.serving.cluster();
-    let body = ClusterBody::new(api.serving.application_id(), &view);
+    let stores = api.serving.stores();
+    let body = ClusterBody::new(api.serving.application_id(), &view, stores.as_deref());
     let response = Json(body).into_response();
     api.respond(&context, Ok(response))
 }

@@ -1,6 +1,11 @@
 //! What the query layer needs from the instance it serves. `app` implements it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     cluster::{AliveAnswer, ClusterView, Role, TaskState},
@@ -134,6 +139,17 @@ impl Catalogue {
     /// The stores that may be queried, by name.
     pub fn queryable(&self) -> impl Iterator<Item = &Arc<StoreEntry>> {
         self.0.values().filter(|store| store.spec.queryable)
+    }
+
+    /// The sub-topologies with state that is logged.
+    #[must_use]
+    pub fn stateful(&self) -> BTreeSet<u32> {
+        let logged = self.0.values().filter(|store| store.spec.changelog.is_some());
+        let sub_topologies = logged.filter_map(|store| match store.spread {
+            Spread::Partitioned { sub_topology, .. } => Some(sub_topology),
+            Spread::Global => None,
+        });
+        sub_topologies.collect()
     }
 
     /// The store of this name, if it may be queried.

@@ -26,7 +26,10 @@ use rocksdb::{
 
 pub use self::budget::MemoryBudget;
 use self::offsets::{StoredChangelog, StoredOffsets};
-pub(super) use self::{budget::WriteBuffers, snapshot::RocksSnapshot};
+pub(super) use self::{
+    budget::{Follows, WriteBuffers},
+    snapshot::RocksSnapshot,
+};
 use super::{
     CommitPoint, Owner, StateError, StoreId, StoreSpec,
     dir::io_error,

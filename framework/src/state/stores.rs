@@ -22,7 +22,7 @@ use super::{
     formats, lru_map,
     overlay::{Entry, Overlay},
     range::KeyRange,
-    rocks::MemoryBudget,
+    rocks::{Follows, MemoryBudget},
     time_ordered::logged as logged_in_order,
     timed::{Layout, StreamTimes},
     versioned::Journal,
@@ -49,6 +49,7 @@ pub struct TaskStores {
     journal: Journal,
     warming: Warming,
     gathering: Gathering,
+    follows: Option<Follows>,
     /// One row as the backend keeps it, and a key or the bounds of a range; reused.
     row: Vec<u8>,
     keys: (Vec<u8>, Vec<u8>),
@@ -130,6 +131,7 @@ impl TaskStores {
             journal: Journal::default(),
             warming: Warming::default(),
             gathering: Gathering::default(),
+            follows: None,
             row: Vec::new(),
             keys: <(Vec<u8>, Vec<u8>)>::default(),
             view,
@@ -370,12 +372,20 @@ impl TaskStores {
         self.all_since_committed();
     }
 
-    /// Forgets all uncommitted writes, and gives the memory of the rows at hand back: this task processes nothing any more.
-    pub fn give_up_rows(&mut self) {
+    /// Says whether from now on the changelogs are only followed, or records are processed, as of those that were just opened. Who follows
+    /// needs no memory for rows at hand: it is left to others, and what is not committed is forgotten.
+    pub fn set_follows(&mut self, follows: bool) {
         self.discard();
         self.overlay = Overlay::new(self.specs.iter().map(|spec| Layout::of(spec.kind)));
         self.warming = Warming::default();
         self.all_since_committed();
+        self.follows = (follows && self.backend.rocks().is_some()).then(|| self.memory.follows());
+    }
+
+    /// Memory of what is gathered of changelogs and not applied yet, in bytes.
+    #[must_use]
+    pub fn gathered_bytes(&self) -> usize {
+        self.gathering.bytes()
     }
 
     /// Whether any store has a committed row.

@@ -390,6 +390,34 @@ fn rows_on_disk_are_brought_to_hand_where_they_have_room() {
     assert!(stores.held_bytes() < large.len() / 2, "{}", stores.held_bytes());
 }
 
+#[test]
+fn who_follows_leaves_the_memory_for_rows_to_who_processes() {
+    let (one_dir, other_dir) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let settings = on_disk(one_dir.path());
+    let share = || settings.memory.rows_share();
+    let mut one = open(&settings, &["a"]).expect("new stores");
+    let alone = share();
+    let other = StateSettings { dir: on_disk(other_dir.path()).dir, memory: settings.memory.clone() };
+    let other = open(&other, &["a"]).expect("new stores");
+    assert_eq!(share(), alone / 2);
+    commit_one(&mut one, A, b"k", &[1; 1000], 1);
+    assert!(one.held_bytes() > 1000);
+    one.write(A, b"k", Some(b"uncommitted"), 2);
+    one.set_follows(true);
+    assert!(one.held_bytes() < 1000, "{} bytes at hand", one.held_bytes());
+    assert!((alone / 8 * 6..alone).contains(&share()), "{} of {alone}", share());
+    let source = TopicPartition::new("app-a-changelog", TASK.partition);
+    one.gather(A, &batch(source, &[(Some(b"k"), Some(b"followed"), 3)]), 9).expect("a writable store");
+    one.apply_gathered().expect("a writable store");
+    one.set_follows(false);
+    assert_eq!(share(), alone / 2);
+    assert_eq!(read(&mut one, A, b"k"), Some((b"followed".to_vec(), 3)));
+    one.set_follows(true);
+    drop(one);
+    assert_eq!(share(), alone / 2, "as of the last open");
+    drop(other);
+}
+
 /// However it is damaged: at the open, or in a table that is read later.
 #[test]
 fn a_damaged_database_is_told_or_moved_aside() {

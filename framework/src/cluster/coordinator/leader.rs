@@ -9,7 +9,7 @@ use std::{
 mod fencing;
 
 use self::fencing::Fencing;
-use super::{Action, Coordinator};
+use super::{Action, Coordinator, Settings};
 use crate::{
     cluster::{
         error::ClusterError,
@@ -381,13 +381,15 @@ impl Coordinator {
                 zone: host.zone.clone(),
                 acceptance,
                 held: host.held().collect(),
+                caught_up: host.caught_up(),
                 state: host.state(),
                 failed: host.failed(),
             };
             members.insert(instance_id.clone(), planned);
         }
         let previous = self.last_assignment(leading).map(|last| last.tasks.clone()).unwrap_or_default();
-        PlanInput { tasks, members, previous, num_standby_replicas: self.settings.num_standby_replicas }
+        let Settings { num_standby_replicas, max_warmup_replicas, .. } = self.settings;
+        PlanInput { tasks, members, previous, num_standby_replicas, max_warmup_replicas }
     }
 
     fn publish_assignment(&mut self, leading: &mut Leading, now: Duration, assignment: Assignment) {

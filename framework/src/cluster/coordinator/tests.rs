@@ -1,7 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
 
-mod take_over;
-
 use super::*;
 use crate::{
     cluster::{
@@ -13,6 +11,8 @@ use crate::{
 };
 
 mod followers;
+mod placement;
+mod take_over;
 
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -26,6 +26,10 @@ struct Instance {
 impl Instance {
     /// An instance named `a` that has read a topic with these records.
     fn load(records: impl IntoIterator<Item = MetadataRecord>) -> Self {
+        Self::load_with(0, records)
+    }
+
+    fn load_with(num_standby_replicas: usize, records: impl IntoIterator<Item = MetadataRecord>) -> Self {
         let identity = Identity {
             instance_id: "a".into(),
             started_ms: 100,
@@ -35,7 +39,8 @@ impl Instance {
             transactional_ids: vec!["a-0".to_owned()],
             topology_fingerprint: "f".to_owned(),
         };
-        let coordinator = Coordinator::new(identity, Settings { evicts: true, ..Settings::default() });
+        let coordinator =
+            Coordinator::new(identity, Settings { evicts: true, num_standby_replicas, ..Settings::default() });
         let mut instance = Self { coordinator, now: Duration::ZERO, published: Vec::new() };
         for record in records {
             assert_eq!(instance.step(Event::Metadata(record)), []);
@@ -560,8 +565,10 @@ fn a_draining_instance_is_done_when_it_has_nothing_and_shall_have_nothing() {
     assert_eq!(a.step(Event::Drain), [], "there is nobody else");
     a.join(2, true);
     a.read(host("b", epoch(2, "b-1"), 1, &[]));
-    let released = a.answer(2, &[("a", "a-1"), ("b", "b-1")], &[task(0)]);
-    assert_eq!(released, [Action::ReleaseTask { task: task(0), follow: None }]);
+    assert_eq!(a.answer(2, &[("a", "a-1"), ("b", "b-1")], &[task(0)]), [], "the other one has to catch up first");
+    let report = TaskReport { role: Role::WarmUp, ..host("b", epoch(2, "b-1"), 1, &[task(0)]).tasks[&task(0)].clone() };
+    let warm = HostMetadata { tasks: BTreeMap::from([(task(0), report)]), ..host("b", epoch(2, "b-1"), 2, &[]) };
+    assert_eq!(a.read(warm), [Action::ReleaseTask { task: task(0), follow: None }]);
     assert_eq!(a.step(Event::Task { task: task(0), event: TaskEvent::Released }), [Action::Drained]);
     assert_eq!(a.step(Event::Tick), [], "said once");
 }

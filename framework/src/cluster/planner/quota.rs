@@ -3,7 +3,8 @@
 //! The exact share of member *m* in sub-topology *s* is `tasks(s) * weight(m) / sum of weights`. Shares are rounded up or down so
 //! that the tasks of each sub-topology are all given out, and each member's total is its exact share of all tasks, rounded up
 //! or down too. Such a rounding always exists (the exact shares are a fractional flow, and capacities are
-//! integers). Of all of them, the one with the most tasks at home is a flow of minimal cost:
+//! integers). Of all of them, the one with the most tasks at home, and of those the one with the most tasks that are followed
+//! where they go, is a flow of minimal cost:
 //!
 //! ```text
 //!  source ──left over──► sub-topology ──0 or 1; cheaper where one more is at home──► member ──down..up──► sink
@@ -18,6 +19,8 @@ pub(super) struct Demand {
     pub(super) tasks: u64,
     /// How many of them are at home on each member.
     pub(super) at_home: Vec<u64>,
+    /// How many more each member follows already.
+    pub(super) following: Vec<u64>,
 }
 
 struct Network {
@@ -49,8 +52,9 @@ pub(super) fn quotas(weights: &[u64], demands: &[Demand]) -> Vec<Vec<u64>> {
     let sub_topology = |index: usize| 2 + index;
     let member = |index: usize| 2 + demands.len() + index;
     let mut network = Network::new(2 + demands.len() + weights.len());
-    // Reaching the lower bound of a member is worth more than every task at home.
-    let lower_bound_first = -(1 + (demands.len() * weights.len()) as i64);
+    // One task at home is worth more than all that are followed, and reaching the lower bound of a member more than all at home.
+    let at_home_first = 1 + (demands.len() * weights.len()) as i64;
+    let lower_bound_first = -at_home_first * at_home_first;
 
     let mut quotas: Vec<Vec<u64>> = Vec::with_capacity(demands.len());
     let mut extras = Vec::new();
@@ -59,7 +63,9 @@ pub(super) fn quotas(weights: &[u64], demands: &[Demand]) -> Vec<Vec<u64>> {
         network.connect(source, sub_topology(s), demand.tasks - down.iter().sum::<u64>(), 0);
         for m in (0..weights.len()).filter(|m| share(demand.tasks, *m).1) {
             let one_more_at_home = i64::from(demand.at_home[m] > down[m]);
-            extras.push((s, m, network.connect(sub_topology(s), member(m), 1, -one_more_at_home)));
+            let one_more_followed = i64::from(demand.at_home[m] + demand.following[m] > down[m]);
+            let cost = -(at_home_first * one_more_at_home + one_more_followed);
+            extras.push((s, m, network.connect(sub_topology(s), member(m), 1, cost)));
         }
         quotas.push(down);
     }

@@ -11,7 +11,7 @@ const VIRTUAL_NODES: usize = 64;
 /// No member gets more than this, however uneven the capacities are.
 const MAX_VIRTUAL_NODES: usize = 2048;
 
-/// Orders members for a task. Members are named by their index in the list that the ring was built from.
+/// Orders members for a task.
 pub(super) struct Ring {
     ring: StaticHashRing<'static, String, usize, DefaultHash>,
 }
@@ -19,10 +19,10 @@ pub(super) struct Ring {
 // === impl Ring ===
 
 impl Ring {
-    /// A ring over members with their capacities.
-    pub(super) fn new<'m>(members: impl Iterator<Item = (&'m str, u32)>) -> Self {
+    /// A ring over members: their names, their numbers and their capacities.
+    pub(super) fn new<'m>(members: impl Iterator<Item = (&'m str, usize, u32)>) -> Self {
         let capacities: BTreeMap<&str, (usize, u32)> =
-            members.enumerate().map(|(index, (name, capacity))| (name, (index, capacity))).collect();
+            members.map(|(name, index, capacity)| (name, (index, capacity))).collect();
         let smallest = capacities.values().map(|(_, capacity)| *capacity).min().unwrap_or(1).max(1) as usize;
         let nodes = capacities.into_iter().map(|(name, (index, capacity))| {
             let quantity = (VIRTUAL_NODES * capacity as usize / smallest).min(MAX_VIRTUAL_NODES);
@@ -31,7 +31,7 @@ impl Ring {
         Self { ring: StaticHashRing::new(DefaultHash, nodes) }
     }
 
-    /// All members, best first.
+    /// The numbers of all members, best first.
     pub(super) fn preference(&self, task: TaskId) -> Vec<usize> {
         self.ring.calc_candidates(&(task.sub_topology, task.partition)).map(|node| node.value).collect()
     }

@@ -188,6 +188,10 @@ impl World {
         }
     }
 
+    fn standbys(&self) -> usize {
+        [1, 0, 2][(self.seed % 3) as usize]
+    }
+
     fn alive(&self) -> Vec<usize> {
         (0..self.processes.len()).filter(|p| self.processes[*p].alive).collect()
     }
@@ -209,7 +213,7 @@ impl World {
             // No two processes in the same ms, modulo 1000.
             started_ms: (self.now.as_millis() as u64 + skew) / 20 * 20 + self.processes.len() as u64 % 20,
             url: format!("http://{name}"),
-            zone: None,
+            zone: self.seed.is_multiple_of(2).then(|| (name.as_bytes()[0] % 3).to_string()),
             capacity: 1,
             transactional_ids: transactional_ids.clone(),
             topology_fingerprint: "f".to_owned(),
@@ -217,7 +221,8 @@ impl World {
         let settings = Settings {
             failure_memory: Duration::from_secs(20),
             answer_deadline: Duration::from_secs(8),
-            num_standby_replicas: usize::from(self.seed.is_multiple_of(3)),
+            num_standby_replicas: self.standbys(),
+            max_warmup_replicas: [2, 1, 0, 3][(self.seed % 4) as usize],
             evicts: !self.seed.is_multiple_of(5),
             ..Settings::default()
         };

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use crate::{
     cluster::{
-        AliveAnswer, AssignmentOrder, ClusterView, HostMetadata, InstanceView, Role, TaskReport, TaskState,
+        AliveAnswer, AssignmentOrder, ClusterView, HostMetadata, InstanceView, Reason, Role, TaskReport, TaskState,
         TaskView as TaskOf,
     },
     log::{Epoch, TopicPartition},
@@ -130,6 +130,22 @@ impl Fake {
             *seen = Arc::new(with);
         }
         self.facts().views = views;
+    }
+
+    /// Sees what the plan says of a task: `c` is its standby, and it was moved to level the load. Its owner has this much of its state.
+    pub(super) fn sees_placed(&self, task: TaskId, offset: i64) {
+        for seen in &mut self.facts().views {
+            let mut with = ClusterView::clone(seen);
+            (with.num_standby_replicas, with.max_warmup_replicas) = (1, 2);
+            with.tasks.entry(task).and_modify(|seen| {
+                (seen.assigned_standbys, seen.reason) = (vec!["c".into()], Reason::Balance);
+            });
+            for instance in with.instances.values_mut() {
+                let report = Arc::make_mut(&mut instance.host).tasks.get_mut(&task).expect("a task of its owner");
+                report.offsets = [(TopicPartition::new("changelog", 1), offset)].into_iter().collect();
+            }
+            *seen = Arc::new(with);
+        }
     }
 
     /// Has these rows in every task.

@@ -1,12 +1,19 @@
 //! `/stores`, `/cluster`, `/restores` and `/topology`.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use axum::{body::Body, http::Request};
 use serde_json::json;
 
 use super::fixture::{Fake, TASK_OF_UA};
-use crate::{cluster::Role, query::RestoreStatus, state::TaskId};
+use crate::{
+    cluster::{Acceptance, ClusterDescription, PlanTask, Reason, Role, TaskPlacement},
+    query::RestoreStatus,
+    state::TaskId,
+};
 
 #[tokio::test]
 async fn stores_are_listed_with_their_owners() {
@@ -49,18 +56,38 @@ async fn the_cluster_is_shown_as_this_instance_sees_it() {
     );
 
     fake.sees(&[(TASK_OF_UA, "b", "http://b")]);
+    fake.sees_placed(TASK_OF_UA, 12);
     let instance = json!({
-        "instance": "b", "url": "http://b", "live": true, "zone": null, "capacity": 1, "draining": false
+        "instance": "b", "url": "http://b", "live": true, "zone": null, "capacity": 1, "draining": false,
+        "generation": 4, "stored": {},
     });
     let task = json!({
-        "task": "0_1", "sub_topology": 0, "partition": 1, "owner": "b", "assigned": "b",
-        "hosts": [{"instance": "b", "role": "active", "state": "running"}],
+        "task": "0_1", "sub_topology": 0, "partition": 1, "stateful": false, "owner": "b", "assigned": "b",
+        "standbys": ["c"], "warm_ups": [], "reason": "balance",
+        "hosts": [{"instance": "b", "role": "active", "state": "running", "changelog_offset": 12}],
     });
     let cluster = json!({
         "application_id": "flights", "this_instance": "a", "member_of_generation": 4, "generation": 4, "version": 2,
-        "leader": "b", "instances": [instance], "tasks": [task],
+        "leader": "b", "num_standby_replicas": 1, "max_warmup_replicas": 2, "instances": [instance], "tasks": [task],
     });
-    assert_eq!(fake.get("/cluster").await.json(), cluster);
+    let body = fake.get("/cluster").await;
+    assert_eq!(body.json(), cluster);
+
+    // It is all that a plan needs.
+    let description: ClusterDescription = serde_json::from_slice(&body.body).expect("a description of a cluster");
+    let input = description.plan_input().expect("nothing is there twice");
+    assert_eq!(input.tasks, [PlanTask { task: TASK_OF_UA, stateful: false }]);
+    assert_eq!((input.num_standby_replicas, input.max_warmup_replicas), (1, 2));
+    let placement = TaskPlacement {
+        active: Some("b".into()),
+        standbys: vec!["c".into()],
+        warm_ups: Vec::new(),
+        reason: Reason::Balance,
+    };
+    assert_eq!(input.previous, BTreeMap::from([(TASK_OF_UA, placement)]));
+    let b = &input.members["b"];
+    assert_eq!((b.acceptance, b.capacity, b.state.get(&TASK_OF_UA)), (Acceptance::Open, 1, Some(&12)));
+    assert_eq!((&b.held, &b.caught_up), (&BTreeSet::from([TASK_OF_UA]), &BTreeSet::from([TASK_OF_UA])));
 }
 
 #[tokio::test]

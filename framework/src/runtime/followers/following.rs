@@ -48,7 +48,8 @@ const NEAR: u64 = 4096;
 
 impl Following {
     /// Stores whose changelogs were assigned `now`.
-    pub(super) fn new(stores: TaskStores, restore: Restore, acceptable_lag: u64, now: Moment) -> Self {
+    pub(super) fn new(mut stores: TaskStores, restore: Restore, acceptable_lag: u64, now: Moment) -> Self {
+        stores.set_follows(true);
         let ends = restore.stands().map(|(_, _, end)| end).collect();
         Self {
             stores,
@@ -75,6 +76,11 @@ impl Following {
     pub(super) fn apply(&mut self, batch: &Batch) -> Result<(), StateError> {
         (self.is_touched, self.is_fed) = (true, true);
         self.restore.apply(&mut self.stores, batch)
+    }
+
+    /// Writes what has come, before it is everyone's turn: there is no memory for more.
+    pub(super) fn write(&mut self) -> Result<(), StateError> {
+        self.stores.apply_gathered()
     }
 
     /// All that is committed up to this offset has come.

@@ -63,6 +63,7 @@ impl Follower {
             }
             self.shared.metrics.standby_records.with_label_values(&[&id.to_string()]).inc_by(batch.len() as u64);
         }
+        self.bound_memory(&mut troubled)?;
         for event in fetched.events {
             match event {
                 ReaderEvent::EndReached { partition, next_offset } => {
@@ -85,6 +86,29 @@ impl Follower {
             }
         }
         troubled.into_iter().try_for_each(|(id, trouble)| self.begin_again(id, trouble))
+    }
+
+    /// What all tasks together have gathered stays within the memory that there is for it: those that have most write it.
+    fn bound_memory(&mut self, troubled: &mut BTreeMap<TaskId, Trouble>) -> Result<(), ProcessError> {
+        let gathered = self.tasks.iter_mut().filter_map(|(id, slot)| match &mut slot.stage {
+            Stage::Following(following) => Some((following.stores().gathered_bytes(), *id, following)),
+            _ => None,
+        });
+        let mut gathered: Vec<_> = gathered.filter(|(bytes, ..)| *bytes > 0).collect();
+        gathered.sort_unstable_by_key(|(bytes, id, _)| (*bytes, *id));
+        let mut all: usize = gathered.iter().map(|(bytes, ..)| bytes).sum();
+        let share = self.shared.state.memory.followers_share();
+        while all > share
+            && let Some((bytes, id, following)) = gathered.pop()
+        {
+            all -= bytes;
+            match following.write() {
+                Ok(()) => {}
+                Err(error) if is_damage_of(id, &error) => drop(troubled.insert(id, Trouble::Damaged(error))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn begin_again(&mut self, id: TaskId, trouble: Trouble) -> Result<(), ProcessError> {

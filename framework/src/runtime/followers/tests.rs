@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, error::Error, fs, sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tempfile::TempDir;
 
 use super::{Order, follower::Follower};
@@ -118,7 +118,7 @@ impl Bed {
             metadata_read: 0.into(),
             stopping: false.into(),
         });
-        let ((orders, to_obey), (report, reports)) = (unbounded(), unbounded());
+        let ((orders, to_obey), (report, reports)) = (bounded(100), bounded(1000));
         let follower = Follower::open(Arc::clone(&shared), to_obey, report)?;
         Ok(Self { log, clock, state, active, shared, orders, reports, follower })
     }
@@ -256,11 +256,11 @@ fn a_follower_says_how_far_it_is_and_when_it_falls_behind() -> Result {
     bed.commit(&many)?;
     let reports = bed.follow(TASK)?;
     assert_eq!(caught_up(&reports), [false, true]);
-    let offsets = reports.iter().filter_map(|report| match report {
+    let mut offsets = reports.iter().rev().filter_map(|report| match report {
         Report::Following { offsets, .. } => offsets.get(&STORE).copied(),
         _ => None,
     });
-    assert_eq!(offsets.last(), Some(6000), "told with the change");
+    assert_eq!(offsets.next(), Some(6000), "told with the change");
     let hosted = bed.shared.hosted.get(TASK).ok_or("hosted")?;
     assert_eq!((hosted.state, hosted.restore.is_none()), (HostedState::Running, true));
     assert_eq!(hosted.followed.map(|followed| followed.ends.get(&STORE).copied()), Some(Some(6001)), "with the marker");

@@ -188,7 +188,7 @@ impl Worker {
         };
         match self.write_down(&mut stores, was_running) {
             Ok(offsets) => {
-                stores.give_up_rows();
+                stores.set_follows(true);
                 self.shared.hosted.follows(id, role);
                 // Before the stores: what the follower reports comes behind it.
                 self.report(Report::Released { task: id, offsets: Some(offsets) });
@@ -259,7 +259,8 @@ impl Worker {
             self.awaiting.remove(&id);
             self.mark_progress();
             let began = match handed {
-                HandedOver::Stores(stores) => {
+                HandedOver::Stores(mut stores) => {
+                    stores.set_follows(false);
                     self.count_from_zero(id);
                     self.begin_restore(id, *stores)
                 }

@@ -23,7 +23,8 @@ const MIN_RUN_BYTES: usize = 1 << 20;
 /// With more, a worker's other tasks would wait for long while it sorts and writes, and sorting is beyond its processor's caches.
 const MAX_RUN_BYTES: usize = 8 << 20;
 
-/// The memory of all stores of a process. Six sevenths are for rows at hand, shared evenly by the open tasks. The rest is RocksDB's: one
+/// The memory of all stores of a process. Six sevenths are for rows at hand, shared evenly by the open tasks that process records; while there
+/// are others, which only follow their changelogs, an eighth of it is for the rows that these gather. The rest is RocksDB's: one
 /// block cache (blocks, indexes, filters) to which the write buffers are charged. So tasks can come and go without the sum
 /// growing. Clones share the same memory.
 ///
@@ -48,6 +49,10 @@ pub(crate) trait WriteBuffers: Send + Sync {
     fn begin_flush(&self);
 }
 
+/// Says that a database only follows its changelogs, for as long as the value lives.
+#[derive(Debug)]
+pub(in crate::state) struct Follows(MemoryBudget);
+
 /// The open databases.
 #[derive(Default)]
 struct Databases {
@@ -55,6 +60,8 @@ struct Databases {
     unseen_bytes: AtomicUsize,
     /// How many are open, as of the last one that was opened.
     count: AtomicUsize,
+    /// How many of them only follow their changelogs.
+    following: AtomicUsize,
     /// Taken when a task opens, and by one writer at a time for a look.
     open: Mutex<Vec<Weak<dyn WriteBuffers>>>,
 }
@@ -83,7 +90,21 @@ impl MemoryBudget {
 
     /// Bytes that a task may use for rows at hand.
     pub(in crate::state) fn rows_share(&self) -> usize {
-        self.rows_bytes / self.databases.count.load(Ordering::Relaxed).max(1)
+        let following = self.databases.following.load(Ordering::Relaxed);
+        let bytes = if following > 0 { self.rows_bytes / RUN_PART * (RUN_PART - 1) } else { self.rows_bytes };
+        bytes / self.databases.count.load(Ordering::Relaxed).saturating_sub(following).max(1)
+    }
+
+    /// One more that only follows its changelogs.
+    pub(in crate::state) fn follows(&self) -> Follows {
+        self.databases.following.fetch_add(1, Ordering::Relaxed);
+        Follows(self.clone())
+    }
+
+    /// Bytes of rows that all tasks together which only follow their changelogs may gather before they are written.
+    #[must_use]
+    pub fn followers_share(&self) -> usize {
+        (self.rows_bytes / RUN_PART).clamp(MIN_RUN_BYTES, MAX_RUN_BYTES)
     }
 
     /// Bytes of rows that a task may gather before they are written together: out of the memory for rows at hand, of which a
@@ -146,6 +167,12 @@ impl MemoryBudget {
             fullest.begin_flush();
             bytes -= freed;
         }
+    }
+}
+
+impl Drop for Follows {
+    fn drop(&mut self) {
+        self.0.databases.following.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

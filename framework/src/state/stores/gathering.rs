@@ -69,7 +69,8 @@ impl TaskStores {
             gathered.run.push(key, put_bytes(bytes, StoreKind::TimestampedKeyValue, row));
         }
         self.warn_without_key(records, without_key);
-        while let Some(store) = self.gathering.largest_beyond(self.memory.run_share()) {
+        let share = if self.follows.is_some() { self.memory.followers_share() } else { self.memory.run_share() };
+        while let Some(store) = self.gathering.largest_beyond(share) {
             self.apply_run(store)?;
         }
         Ok(())

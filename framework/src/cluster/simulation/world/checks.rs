@@ -71,6 +71,18 @@ impl World {
             assert!(self.sessions_are_valid(p), "seed {seed}: {p} is fenced");
             *load.entry(p).or_default() += 1;
         }
+        for PlanTask { task, stateful } in &self.tasks {
+            let wanted = if *stateful { self.standbys().min(alive.len() - 1) } else { 0 };
+            let placement = &assignment.tasks[task];
+            assert_eq!((placement.standbys.len(), placement.warm_ups.len()), (wanted, 0), "seed {seed}: {placement:?}");
+            for p in self.alive() {
+                let process = &self.processes[p];
+                let follows = process.runs.get(task).filter(|run| run.role != Role::Active);
+                let expected =
+                    placement.standbys.contains(&process.name).then_some((Role::Standby, TaskState::Running));
+                assert_eq!(follows.map(|run| (run.role, run.state)), expected, "seed {seed}: {task} at {p}");
+            }
+        }
         let (least, most) = (self.tasks.len() / alive.len(), self.tasks.len().div_ceil(alive.len()));
         for p in self.alive() {
             assert!((least..=most).contains(load.get(&p).unwrap_or(&0)), "seed {seed}: load {load:?}");
