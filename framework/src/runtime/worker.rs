@@ -31,7 +31,7 @@ use super::{
     production::Production,
     restore::{ChangelogIds, Restore},
     task::{IDLE_WAIT, Task},
-    threads::Turns,
+    threads::{Turns, receive_within},
 };
 use crate::{
     log::{Epoch, Isolation, LogError, Reader, TopicPartition},
@@ -172,7 +172,7 @@ impl Worker {
         // Without a task there is nothing to read: the wait is for what comes from the control thread.
         let mut wait = if self.tasks.is_empty() || held_up { idle } else { Duration::ZERO };
         loop {
-            match self.commands.recv_timeout(wait) {
+            match receive_within(&self.commands, wait) {
                 Ok(command) => {
                     if !self.obey(command)? {
                         return Ok(false);

@@ -18,7 +18,7 @@ use crate::{
         opening::{self, is_damage_of},
         restore::ChangelogIds,
         task::IDLE_WAIT,
-        threads::Turns,
+        threads::{Turns, receive_within},
     },
     state::{Role, StateError, StoreId, TaskId, TaskStores},
 };
@@ -122,7 +122,7 @@ impl Follower {
             false => Duration::ZERO,
         };
         loop {
-            match self.orders.recv_timeout(wait) {
+            match receive_within(&self.orders, wait) {
                 Ok(order) => {
                     if !self.obey(order)? {
                         return Ok(false);
