@@ -84,6 +84,8 @@ pub(crate) struct Worker {
     barrier: i64,
     /// Commits that failed in a row.
     failed_commits: u32,
+    /// Since when, if any did.
+    failing_since: Duration,
     /// Which queue of which task reads a partition.
     sources: HashMap<TopicPartition, (TaskId, usize)>,
     next_commit: Duration,
@@ -139,6 +141,7 @@ impl Worker {
             hunt: None,
             barrier: 0,
             failed_commits: 0,
+            failing_since: Duration::ZERO,
             sources: HashMap::new(),
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
             next_renewal: shared.clock.monotonic() + RENEW_POSITIONS,

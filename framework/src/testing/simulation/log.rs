@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     life::Life,
-    network::{Call, call, patiently, wait_for},
+    network::{ANSWER, Call, call, patiently, wait_for},
     witness::Witness,
 };
 use crate::log::{
@@ -76,24 +76,26 @@ impl Log for LifeLog {
     fn reach(&self, timeout: Duration) -> Result<(), LogError> {
         let reach =
             || self.log.reach(timeout).map_err(|_| LogError::Timeout { what: "reaching".into(), after: timeout });
-        call(&self.life, Call::Ask, "reach", || patiently(&self.life, timeout, reach)).map_err(|error| match error {
-            LogError::Timeout { what, .. } => LogError::Unavailable { what, reason: "no answer".into() },
-            error => error,
+        call(&self.life, (Call::Ask, "reach"), timeout, || patiently(&self.life, timeout, reach)).map_err(|error| {
+            match error {
+                LogError::Timeout { what, .. } => LogError::Unavailable { what, reason: "no answer".into() },
+                error => error,
+            }
         })
     }
 
     fn admin(&self) -> Result<Box<dyn Admin>, LogError> {
-        let admin = call(&self.life, Call::Ask, "admin", || self.log.admin())?;
+        let admin = call(&self.life, (Call::Ask, "admin"), ANSWER, || self.log.admin())?;
         Ok(Box::new(LifeAdmin { admin, life: Arc::clone(&self.life) }))
     }
 
     fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>, LogError> {
-        let reader = call(&self.life, Call::Ask, "reader", || self.log.reader(isolation))?;
+        let reader = call(&self.life, (Call::Ask, "reader"), ANSWER, || self.log.reader(isolation))?;
         Ok(Box::new(LifeReader { reader, life: Arc::clone(&self.life), reads_metadata: false, next: 0 }))
     }
 
     fn producer(&self) -> Result<Box<dyn Producer>, LogError> {
-        let producer = call(&self.life, Call::Ask, "producer", || self.log.producer())?;
+        let producer = call(&self.life, (Call::Ask, "producer"), ANSWER, || self.log.producer())?;
         Ok(Box::new(LifeProducer { producer, life: Arc::clone(&self.life) }))
     }
 
@@ -103,7 +105,7 @@ impl Log for LifeLog {
         transaction_timeout: Duration,
     ) -> Result<Box<dyn TransactionalProducer>, LogError> {
         let make = || self.log.transactional_producer(transactional_id, transaction_timeout);
-        let producer = call(&self.life, Call::Ask, "transactional producer", make)?;
+        let producer = call(&self.life, (Call::Ask, "transactional producer"), ANSWER, make)?;
         Ok(Box::new(LifeTransactionalProducer {
             producer,
             transactional_id: transactional_id.to_owned(),
@@ -114,7 +116,7 @@ impl Log for LifeLog {
     }
 
     fn join(&self, options: MembershipOptions) -> Result<Box<dyn Membership>, LogError> {
-        let membership = call(&self.life, Call::Ask, "join", || self.log.join(options))?;
+        let membership = call(&self.life, (Call::Ask, "join"), ANSWER, || self.log.join(options))?;
         Ok(Box::new(LifeMembership { membership, life: Arc::clone(&self.life), witness: Arc::clone(&self.witness) }))
     }
 }
@@ -123,23 +125,23 @@ impl Log for LifeLog {
 
 impl Admin for LifeAdmin {
     fn topics(&mut self, names: &[&str]) -> Result<Vec<TopicInfo>, LogError> {
-        call(&self.life, Call::Ask, "topics", || self.admin.topics(names))
+        call(&self.life, (Call::Ask, "topics"), ANSWER, || self.admin.topics(names))
     }
 
     fn create_topics(&mut self, topics: &[NewTopic]) -> Result<(), LogError> {
-        call(&self.life, Call::Ask, "create topics", || self.admin.create_topics(topics))
+        call(&self.life, (Call::Ask, "create topics"), ANSWER, || self.admin.create_topics(topics))
     }
 
     fn delete_topics(&mut self, names: &[&str]) -> Result<(), LogError> {
-        call(&self.life, Call::Ask, "delete topics", || self.admin.delete_topics(names))
+        call(&self.life, (Call::Ask, "delete topics"), ANSWER, || self.admin.delete_topics(names))
     }
 
     fn topic_config(&mut self, topic: &str) -> Result<std::collections::BTreeMap<String, String>, LogError> {
-        call(&self.life, Call::Ask, "topic config", || self.admin.topic_config(topic))
+        call(&self.life, (Call::Ask, "topic config"), ANSWER, || self.admin.topic_config(topic))
     }
 
     fn delete_records(&mut self, before: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        call(&self.life, Call::Ask, "delete records", || self.admin.delete_records(before))
+        call(&self.life, (Call::Ask, "delete records"), ANSWER, || self.admin.delete_records(before))
     }
 }
 
@@ -148,7 +150,7 @@ impl Admin for LifeAdmin {
 impl Reader for LifeReader {
     fn assign(&mut self, partition: &TopicPartition, from: ReadFrom) -> Result<(), LogError> {
         self.reads_metadata |= partition.topic.ends_with("-metadata");
-        call(&self.life, Call::Ask, "assign", || self.reader.assign(partition, from))
+        call(&self.life, (Call::Ask, "assign"), ANSWER, || self.reader.assign(partition, from))
     }
 
     fn unassign(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
@@ -177,7 +179,7 @@ impl Reader for LifeReader {
         };
         let says_something = |event: &ReaderEvent| !matches!(event, ReaderEvent::Unavailable { .. });
         let is_there = |fetched: &Fetched| !fetched.batches.is_empty() || fetched.events.iter().any(says_something);
-        let fetched = call(life, Call::Poll, "poll", || wait_for(life, timeout, poll, is_there));
+        let fetched = call(life, (Call::Poll, "poll"), timeout, || wait_for(life, timeout, poll, is_there));
         for batch in fetched.iter().flat_map(|fetched| &fetched.batches).filter(|_| *reads_metadata) {
             *next = batch.iter().map(|record| record.offset + 1).max().unwrap_or(*next);
         }
@@ -199,15 +201,17 @@ impl Reader for LifeReader {
     }
 
     fn beginning_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
-        call(&self.life, Call::Ask, "beginning offset", || self.reader.beginning_offset(partition))
+        call(&self.life, (Call::Ask, "beginning offset"), ANSWER, || self.reader.beginning_offset(partition))
     }
 
     fn end_offset(&mut self, partition: &TopicPartition) -> Result<i64, LogError> {
-        call(&self.life, Call::Ask, "end offset", || self.reader.end_offset(partition))
+        call(&self.life, (Call::Ask, "end offset"), ANSWER, || self.reader.end_offset(partition))
     }
 
     fn offset_for_time(&mut self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<i64>, LogError> {
-        call(&self.life, Call::Ask, "offset for time", || self.reader.offset_for_time(partition, timestamp_ms))
+        call(&self.life, (Call::Ask, "offset for time"), ANSWER, || {
+            self.reader.offset_for_time(partition, timestamp_ms)
+        })
     }
 }
 
@@ -224,7 +228,7 @@ impl Producer for LifeProducer {
 
     fn flush(&mut self, timeout: Duration) -> Result<(), LogError> {
         let Self { producer, life } = self;
-        call(life, Call::Send, "flush", || patiently(life, timeout, || producer.flush(timeout)))
+        call(life, (Call::Send, "flush"), timeout, || patiently(life, timeout, || producer.flush(timeout)))
     }
 
     fn acknowledged(&self, topic: &str, partition: i32) -> Option<i64> {
@@ -245,7 +249,7 @@ impl Producer for LifeTransactionalProducer {
 
     fn flush(&mut self, timeout: Duration) -> Result<(), LogError> {
         let Self { producer, life, .. } = self;
-        call(life, Call::Send, "flush", || patiently(life, timeout, || producer.flush(timeout)))
+        call(life, (Call::Send, "flush"), timeout, || patiently(life, timeout, || producer.flush(timeout)))
     }
 
     fn acknowledged(&self, topic: &str, partition: i32) -> Option<i64> {
@@ -256,7 +260,7 @@ impl Producer for LifeTransactionalProducer {
 impl TransactionalProducer for LifeTransactionalProducer {
     fn init(&mut self, timeout: Duration) -> Result<(), LogError> {
         let Self { producer, life, witness, transactional_id, .. } = self;
-        call(life, Call::Init, "init", || {
+        call(life, (Call::Init, "init"), timeout, || {
             patiently(life, timeout, || producer.init(timeout))?;
             witness.initialised(life, transactional_id);
             Ok(())
@@ -270,7 +274,7 @@ impl TransactionalProducer for LifeTransactionalProducer {
 
     fn send_offsets(&mut self, offsets: &[(TopicPartition, i64)], group: &GroupMetadata) -> Result<(), LogError> {
         let Self { producer, life, positions, .. } = self;
-        call(life, Call::Send, "send offsets", || {
+        call(life, (Call::Send, "send offsets"), ANSWER, || {
             producer.send_offsets(offsets, group)?;
             positions.extend(offsets.iter().cloned());
             Ok(())
@@ -279,7 +283,7 @@ impl TransactionalProducer for LifeTransactionalProducer {
 
     fn commit(&mut self, timeout: Duration) -> Result<(), LogError> {
         let Self { producer, life, witness, positions, transactional_id } = self;
-        call(life, Call::Send, "commit", || {
+        call(life, (Call::Send, "commit"), timeout, || {
             patiently(life, timeout, || producer.commit(timeout))?;
             witness.committed(life, transactional_id, positions);
             Ok(())
@@ -288,7 +292,7 @@ impl TransactionalProducer for LifeTransactionalProducer {
 
     fn abort(&mut self, timeout: Duration) -> Result<(), LogError> {
         let Self { producer, life, .. } = self;
-        call(life, Call::Send, "abort", || patiently(life, timeout, || producer.abort(timeout)))
+        call(life, (Call::Send, "abort"), timeout, || patiently(life, timeout, || producer.abort(timeout)))
     }
 }
 
@@ -328,13 +332,13 @@ impl Membership for LifeMembership {
     fn rejoin(&mut self) -> Result<(), LogError> {
         let Self { membership, life, .. } = self;
         life.set_epoch(None);
-        call(life, Call::Ask, "rejoin", || membership.rejoin())
+        call(life, (Call::Ask, "rejoin"), ANSWER, || membership.rejoin())
     }
 
     fn leave(self: Box<Self>) -> Result<(), LogError> {
         let Self { membership, life, .. } = *self;
         life.set_epoch(None);
-        call(&life, Call::Ask, "leave", || membership.leave())
+        call(&life, (Call::Ask, "leave"), ANSWER, || membership.leave())
     }
 }
 
@@ -346,7 +350,7 @@ impl Group for LifeGroup {
     }
 
     fn commit(&self, epoch: &Epoch, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        call(&self.life, Call::Send, "commit offsets", || {
+        call(&self.life, (Call::Send, "commit offsets"), ANSWER, || {
             self.group.commit(epoch, offsets)?;
             self.witness.committed(&self.life, "", offsets);
             Ok(())
@@ -355,7 +359,7 @@ impl Group for LifeGroup {
 
     fn committed(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<Option<i64>>, LogError> {
         let ask = || self.group.committed(partitions, timeout);
-        call(&self.life, Call::Ask, "committed", || patiently(&self.life, timeout, ask))
+        call(&self.life, (Call::Ask, "committed"), timeout, || patiently(&self.life, timeout, ask))
     }
 
     fn metadata(&self, epoch: &Epoch) -> Result<GroupMetadata, LogError> {
@@ -363,6 +367,6 @@ impl Group for LifeGroup {
     }
 
     fn members(&self) -> Result<Vec<Member>, LogError> {
-        call(&self.life, Call::Ask, "members", || self.group.members())
+        call(&self.life, (Call::Ask, "members"), ANSWER, || self.group.members())
     }
 }

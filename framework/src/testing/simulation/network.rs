@@ -36,14 +36,16 @@ enum Trouble {
     CrashAfter,
 }
 
+/// How long a call may take that has no timeout of its own.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// How long a waiting call lets pass between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(40);
 
-/// Makes a call, with what goes wrong with it.
+/// Makes a call that may take so long, with what goes wrong with it.
 pub(super) fn call<T>(
     life: &Arc<Life>,
-    call: Call,
-    what: &str,
+    (call, what): (Call, &str),
+    timeout: Duration,
     make: impl FnOnce() -> Result<T, LogError>,
 ) -> Result<T, LogError> {
     if std::thread::panicking() {
@@ -59,10 +61,15 @@ pub(super) fn call<T>(
     match trouble {
         Trouble::None => make(),
         Trouble::Slow(before, after) => {
-            scheduler::sleep(life, before);
-            let result = make();
-            scheduler::sleep(life, after);
-            result
+            let late = |time| {
+                scheduler::sleep(life, timeout.min(time));
+                (time > timeout).then(|| LogError::Timeout { what: what.to_owned(), after: timeout })
+            };
+            if let Some(error) = late(before) {
+                return Err(error);
+            }
+            let result = make()?;
+            late(after).map_or(Ok(result), Err)
         }
         Trouble::LostOnTheWay => lost(),
         Trouble::AnswerLost => make().and_then(|_| lost()),
@@ -123,6 +130,7 @@ fn trouble(life: &Life, scheduler: &Scheduler, call: Call) -> Trouble {
     }
     let permille = life.flaky_permille.load(Ordering::Relaxed);
     scheduler.chance(|rng| {
+        // Who fetches looks into a queue, and waits no longer than it wants to.
         let likely = match call {
             Call::Poll => permille / 20,
             Call::Ask => permille / 4,
@@ -135,12 +143,10 @@ fn trouble(life: &Life, scheduler: &Scheduler, call: Call) -> Trouble {
             let most = if rng.permille(150) { 12_000 } else { 600 };
             Duration::from_millis(rng.between(1, most))
         };
-        match rng.below(10) {
+        match if call == Call::Poll { 7 } else { rng.below(10) } {
             0..=4 => Trouble::Slow(time(rng), Duration::ZERO),
             5..=6 => Trouble::Slow(Duration::ZERO, time(rng)),
-            // What a reader has given is not given again.
             7..=8 => Trouble::LostOnTheWay,
-            _ if call == Call::Poll => Trouble::LostOnTheWay,
             _ => Trouble::AnswerLost,
         }
     })
