@@ -12,6 +12,7 @@ mod instance;
 mod life;
 mod log;
 mod network;
+mod play;
 mod rng;
 mod scheduler;
 mod telling;
@@ -77,15 +78,6 @@ pub enum SimulationError {
 const LINES: usize = 100;
 /// Calls wait inside of each other.
 const STACK_BYTES: usize = 256 << 20;
-/// How long the cluster may take, when nothing goes wrong any more, until all is well.
-const SETTLES_WITHIN: Duration = Duration::from_secs(180);
-/// It is well when it has been for so long, with the same assignment.
-const IS_SETTLED: Duration = Duration::from_secs(4);
-/// For how long nothing may change then.
-const STAYS_SETTLED: Duration = Duration::from_secs(15);
-/// How often to look whether all is well.
-const LOOK: Duration = Duration::from_millis(500);
-
 /// Plays a seed to its end, or until something does not hold.
 ///
 /// # Errors
@@ -116,115 +108,11 @@ fn play(seed: u64, lines: usize) -> Result<Simulated, SimulationError> {
     let of_watch = Rc::clone(&world);
     scheduler.watch(Rc::new(move || of_watch.check()));
     scheduler.add(None, Kind::World, Box::new(Fate(Rc::clone(&world))));
-    Play { scheduler: &scheduler, world: &world }.play();
+    play::Play { scheduler: &scheduler, world: &world }.play();
     let (fed, commits, time) = (world.fed(), world.commits(), scheduler.now());
     let (trace, violation, turns) = scheduler.end();
     let hash = trace.hash();
     Ok(Simulated { seed, violation, lines: trace.into_lines(), hash, time, turns, fed, commits })
-}
-
-/// The acts of a simulation.
-struct Play<'a> {
-    scheduler: &'a Scheduler,
-    world: &'a World,
-}
-
-// === impl Play ===
-
-impl Play<'_> {
-    fn play(&self) {
-        self.rough();
-        self.world.calm_down();
-        self.settle("after the faults");
-        self.world.set_fed_per_second(5);
-        if self.scheduler.chance(|rng| rng.permille(500)) {
-            self.change("a join", World::join_one);
-        }
-        if self.scheduler.chance(|rng| rng.permille(500)) {
-            self.change("a drain", World::drain_one);
-        }
-        self.stay();
-    }
-
-    /// Things go wrong.
-    fn rough(&self) {
-        let looks = self.scheduler.chance(|rng| rng.between(5, 25));
-        for _ in 0..looks {
-            self.pass(Duration::from_secs(1));
-            if !self.scheduler.is_violated() {
-                self.world.check_stores();
-            }
-        }
-    }
-
-    /// All becomes well, in time.
-    fn settle(&self, when: &str) {
-        self.world.set_fed_per_second(0);
-        let until = self.scheduler.now() + SETTLES_WITHIN;
-        let (mut well_since, mut order) = (None, None);
-        while !self.scheduler.is_violated() {
-            let now = self.scheduler.now();
-            let why = match self.world.unsettled() {
-                None if order == self.world.order() && well_since.is_some_and(|since| now >= since + IS_SETTLED) => {
-                    break;
-                }
-                None if order == self.world.order() && well_since.is_some() => String::new(),
-                why => {
-                    (well_since, order) = (why.is_none().then_some(now), self.world.order());
-                    why.unwrap_or_else(|| format!("assignment follows assignment, {order:?} is the last"))
-                }
-            };
-            if self.scheduler.now() > until {
-                let seconds = SETTLES_WITHIN.as_secs();
-                return self.scheduler.violated(format_args!("{when}, not all is well within {seconds} s: {why}"));
-            }
-            self.pass(LOOK);
-        }
-        if !self.scheduler.is_violated() {
-            self.scheduler.note(format_args!("all is well {when}"));
-            self.world.check_stores();
-        }
-    }
-
-    /// A change that nothing goes wrong with: tasks that do not move are not closed.
-    fn change(&self, what: &str, change: impl FnOnce(&World) -> Option<&'static str>) {
-        if self.scheduler.is_violated() {
-            return;
-        }
-        let before = self.world.open_tasks();
-        self.world.moved_tasks();
-        self.pass(LOOK);
-        if change(self.world).is_none() {
-            return;
-        }
-        self.pass(Duration::from_secs(3));
-        self.settle(&format!("after {what}"));
-        let (after, moved) = (self.world.open_tasks(), self.world.moved_tasks());
-        for (task, (life, store)) in before.into_iter().filter(|(task, _)| !moved.contains(task)) {
-            if let Some((_, other)) = after.get(&task).filter(|(owner, other)| *owner == life && *other != store) {
-                self.scheduler
-                    .violated(format_args!("{what} closed task {task}, which did not move ({store:x}, {other:x})"));
-            }
-        }
-    }
-
-    /// Nothing changes any more.
-    fn stay(&self) {
-        if self.scheduler.is_violated() {
-            return;
-        }
-        let order = self.world.order();
-        self.scheduler.set_slowness(4);
-        self.pass(STAYS_SETTLED);
-        let then = self.world.order();
-        if order != then && !self.scheduler.is_violated() {
-            self.scheduler.violated(format_args!("a cluster that is well goes from assignment {order:?} to {then:?}"));
-        }
-    }
-
-    fn pass(&self, time: Duration) {
-        self.scheduler.run_until(self.scheduler.now() + time);
-    }
 }
 
 #[cfg(test)]

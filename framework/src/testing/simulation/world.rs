@@ -2,6 +2,7 @@
 
 mod checks;
 mod faults;
+mod gaps;
 mod told;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 use self::{
     checks::{Changelogs, is_active},
+    gaps::Gaps,
     told::Told,
 };
 use super::{
@@ -50,6 +52,7 @@ pub(super) struct World {
     away_until: Cell<Duration>,
     checked_commits: Cell<u64>,
     told: RefCell<Told>,
+    gaps: RefCell<Option<Gaps>>,
     /// Which life has which task as active, and can commit for it.
     owned: RefCell<BTreeMap<TaskId, u64>>,
     /// The group as the log knows it. It is of a membership that never joins.
@@ -110,6 +113,7 @@ impl World {
             away_until: Cell::new(Duration::ZERO),
             checked_commits: Cell::new(0),
             told,
+            gaps: RefCell::default(),
             owned: RefCell::default(),
             group: RefCell::new(None),
             ends: RefCell::new(ends),
@@ -174,6 +178,24 @@ impl World {
         let chosen = self.scheduler.chance(|rng| rng.pick(&candidates))?;
         self.ask_to_leave(&mut instances[chosen]);
         Some(instances[chosen].name)
+    }
+
+    /// Ends one instance at once and for good, if another one stays.
+    pub(super) fn crash_one(&self) -> Option<&'static str> {
+        let mut instances = self.instances.borrow_mut();
+        let living: Vec<usize> = (0..instances.len()).filter(|index| instances[*index].living.is_some()).collect();
+        let chosen = self.scheduler.chance(|rng| rng.pick(&living)).filter(|_| living.len() > 1)?;
+        let instance = &mut instances[chosen];
+        self.scheduler.note(format_args!("{} crashes for good", instance.name));
+        self.kill(instance);
+        Some(instance.name)
+    }
+
+    /// How soon the tasks of an instance that crashed have to be processed again.
+    pub(super) fn takes_over_within(&self) -> Duration {
+        let config = &self.making.config;
+        let silence = config.effective_suspicion_timeout().map_or(config.session_timeout, |timeout| timeout);
+        silence + Duration::from_secs(6)
     }
 
     fn ask_to_leave(&self, instance: &mut Instance) {

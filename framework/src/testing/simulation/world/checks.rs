@@ -97,6 +97,7 @@ impl World {
             }
         }
         self.check_owners();
+        self.measure_gaps();
         let commits = self.making.witness.commits();
         if self.checked_commits.replace(commits) != commits {
             let checked = self.workload.borrow_mut().check_outputs();

@@ -42,6 +42,11 @@ impl Told {
         })
     }
 
+    /// All tasks that were ever assigned.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.active.keys().copied()
+    }
+
     /// Which tasks were assigned to others since this was asked last.
     pub(super) fn moved(&mut self) -> BTreeSet<TaskId> {
         std::mem::take(&mut self.moved)
