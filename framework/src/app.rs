@@ -9,6 +9,7 @@
 
 mod application;
 mod control;
+pub(crate) mod driven;
 mod error;
 mod internal_topics;
 mod leader_calls;
@@ -176,19 +177,7 @@ impl App {
         let instance_id = config.instance_id.clone();
         let status = Arc::new(Status::new(&instance_id.as_str().into()));
         let suspicion_timeout = config.effective_suspicion_timeout();
-        let silence = suspicion_timeout.unwrap_or(config.session_timeout).min(config.session_timeout);
-        let pulse = Pulse::new(Arc::clone(&clock), silence, config.max_poll_interval);
-        let hearing =
-            Hearing::new(instance_id.as_str().into(), suspicion_timeout.unwrap_or_default(), Arc::clone(&clock));
-        let serving = Arc::new(InstanceServing::new(
-            &resolved,
-            &instance_id,
-            metrics.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&status),
-            pulse,
-            hearing,
-        ));
+        let serving = Arc::new(serving(&config, &resolved, metrics.clone(), &clock, &status));
 
         let listener =
             TcpListener::bind(config.http).await.map_err(|source| AppError::Listen { address: config.http, source })?;
@@ -221,21 +210,10 @@ impl App {
             .spawn(move || {
                 let start = || {
                     let log = open(log, &config)?;
-                    let replication_factor = config.replication_factor;
-                    let dead_letter_topic = handlers.dead_letter_topic().cloned();
-                    let additional_retention_ms =
-                        i64::try_from(config.window_changelog_additional_retention.as_millis()).unwrap_or(i64::MAX);
-                    let application = Arc::new(Application {
-                        log,
-                        clock,
-                        topology: resolved,
-                        replication_factor,
-                        dead_letter_topic,
-                        overrides: config.internal_topics.clone(),
-                        additional_retention_ms,
-                    });
+                    let application = Arc::new(Application::new(log, clock, resolved, &config, &handlers));
                     let threads = Arc::new(OsThreads);
-                    let start = Start { application, config, metrics, serving, handlers, tables_watch, threads };
+                    let state = None;
+                    let start = Start { application, config, metrics, serving, handlers, tables_watch, state, threads };
                     match start.bring_up() {
                         Ok(control) => control.run(),
                         Err(Halt::Failed(error)) => Err(error),
@@ -255,6 +233,21 @@ impl App {
             .map_err(AppError::Thread)?;
         Ok(Instance { url, instance_id, status, ended, control: Some(control), http, http_stop, probing })
     }
+}
+
+/// What an instance of this configuration can be asked.
+fn serving(
+    config: &Config,
+    topology: &Resolved,
+    metrics: Metrics,
+    clock: &Arc<dyn Clock>,
+    status: &Arc<Status>,
+) -> InstanceServing {
+    let (instance_id, suspicion_timeout) = (&config.instance_id, config.effective_suspicion_timeout());
+    let silence = suspicion_timeout.unwrap_or(config.session_timeout).min(config.session_timeout);
+    let pulse = Pulse::new(Arc::clone(clock), silence, config.max_poll_interval);
+    let hearing = Hearing::new(instance_id.as_str().into(), suspicion_timeout.unwrap_or_default(), Arc::clone(clock));
+    InstanceServing::new(topology, instance_id, metrics, Arc::clone(clock), Arc::clone(status), pulse, hearing)
 }
 
 fn rest_interface(error: impl std::fmt::Display) -> AppError {

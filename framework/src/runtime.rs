@@ -38,7 +38,7 @@ pub(crate) use self::{
     hosted::{Followed, Hosted, HostedState, HostedTask},
     pool::Workers,
     progress::{RestoreProgress, RestoreReading},
-    threads::{LONG, OsThreads, Thread, Threads, Turns},
+    threads::{LONG, MakeTurns, OsThreads, Thread, Threads, Turns, receive_within},
 };
 use crate::{
     config::{Guarantee, MemoryShares, OffsetReset, Timestamps},

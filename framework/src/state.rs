@@ -26,6 +26,7 @@ mod backend;
 mod buffer;
 mod buffer_value;
 mod dir;
+mod disk;
 mod error;
 pub mod formats;
 pub mod lists;
@@ -54,6 +55,7 @@ pub use self::{
     buffer::{BufferSize, Buffered},
     buffer_value::BufferValue,
     dir::StateDir,
+    disk::{DiskWatch, MemoryDisk},
     error::StateError,
     formats::Row,
     point::CommitPoint,

@@ -2,6 +2,7 @@
 
 mod driver;
 mod faulty;
+pub mod simulation;
 
 pub use self::{
     driver::{DriverError, TestRecord, TestTopic, TestVersion, TopologyTestDriver},

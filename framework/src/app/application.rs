@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     cluster::PlanTask,
+    config::Config,
     log::{Log, NewTopic},
+    processor::Handlers,
     state::TaskId,
     time::Clock,
     topology::{InternalTopic, Partitions, Resolved, TopologyError},
@@ -52,6 +54,26 @@ pub enum PrepareError {
 // === impl Application ===
 
 impl Application {
+    /// The application that the configuration names.
+    pub(super) fn new(
+        log: Arc<dyn Log>,
+        clock: Arc<dyn Clock>,
+        topology: Arc<Resolved>,
+        config: &Config,
+        handlers: &Handlers,
+    ) -> Self {
+        let additional_retention = config.window_changelog_additional_retention;
+        Self {
+            log,
+            clock,
+            topology,
+            replication_factor: config.replication_factor,
+            dead_letter_topic: handlers.dead_letter_topic().cloned(),
+            overrides: config.internal_topics.clone(),
+            additional_retention_ms: i64::try_from(additional_retention.as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+
     /// The topic that every instance tells the others on.
     pub(super) fn metadata_topic(&self) -> String {
         format!("{}-metadata", self.topology.application_id())

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cluster::{Event, InstanceId, PlanTask},
     log::{Group, Log, LogError, TopicPartition},
-    runtime::{Thread, Threads, Turns},
+    runtime::{Thread, Threads, Turns, receive_within},
 };
 
 /// Calls and answers that may wait. The coordinator has at most a few under way for each member.
@@ -106,7 +106,7 @@ impl LeaderCalls {
 
 impl Turns for Calling {
     fn turn(&mut self, patience: Duration) -> bool {
-        match self.calls.recv_timeout(patience) {
+        match receive_within(&self.calls, patience) {
             Ok(call) => {
                 let event = call.carry_out(&self.application, &self.tasks, &*self.group, &self.status);
                 event.is_none_or(|event| self.answers.send(event).is_ok())

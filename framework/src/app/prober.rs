@@ -7,7 +7,7 @@ use std::{
 
 use super::{pulse::Pulse, status::Status};
 use crate::{
-    cluster::{AliveAnswer, InstanceId, Probes},
+    cluster::{AliveAnswer, InstanceId, ProbeFailure, Probes},
     query::Prober,
     time::Clock,
 };
@@ -56,13 +56,28 @@ impl Hearing {
         Some(AliveAnswer { instance_id: self.me.clone(), incarnation, heard: probes.heard(now) })
     }
 
+    /// Whom to ask now, and where; several times per 200 ms.
+    pub(super) fn whom_to_ask(&self, status: &Status) -> Vec<(InstanceId, String)> {
+        let (now, view) = (self.clock.monotonic(), status.cluster());
+        self.probes().turn(now, &view)
+    }
+
+    /// What came of asking.
+    pub(super) fn told(&self, instance_id: &InstanceId, answer: Result<AliveAnswer, ProbeFailure>) {
+        let now = self.clock.monotonic();
+        match answer {
+            Ok(answer) => self.probes().answered(now, instance_id, &answer),
+            Err(failure) => self.probes().failed(now, instance_id, failure),
+        }
+    }
+
     fn probes(&self) -> MutexGuard<'_, Probes> {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Which start of this instance this is, once it is on the metadata topic.
-fn incarnation(me: &InstanceId, status: &Status) -> Option<u64> {
+pub(super) fn incarnation(me: &InstanceId, status: &Status) -> Option<u64> {
     status.cluster().instances.get(me).map(|instance| instance.host.incarnation)
 }
 
@@ -72,18 +87,12 @@ pub(super) async fn probe(hearing: Arc<Hearing>, status: Arc<Status>, prober: Ar
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        let (now, view) = (hearing.clock.monotonic(), status.cluster());
-        let due = hearing.probes().turn(now, &view);
+        let due = hearing.whom_to_ask(&status);
         let incarnation = incarnation(&hearing.me, &status);
         for (instance_id, url) in due {
             let (hearing, prober) = (Arc::clone(&hearing), Arc::clone(&prober));
             tokio::spawn(async move {
-                let answer = prober.ask(&instance_id, &url, (&hearing.me, incarnation)).await;
-                let now = hearing.clock.monotonic();
-                match answer {
-                    Ok(answer) => hearing.probes().answered(now, &instance_id, &answer),
-                    Err(failure) => hearing.probes().failed(now, &instance_id, failure),
-                }
+                hearing.told(&instance_id, prober.ask(&instance_id, &url, (&hearing.me, incarnation)).await);
             });
         }
     }

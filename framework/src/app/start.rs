@@ -33,6 +33,8 @@ pub(super) struct Start {
     pub(super) serving: Arc<InstanceServing>,
     pub(super) handlers: Handlers,
     pub(super) tables_watch: Option<Arc<dyn TableWatch>>,
+    /// Where the state lives, if not where the configuration says.
+    pub(super) state: Option<StateSettings>,
     pub(super) threads: Arc<dyn Threads>,
 }
 
@@ -41,7 +43,7 @@ pub(super) struct Start {
 impl Start {
     /// Brings the instance up to the point where it has joined the group.
     pub(super) fn bring_up(self) -> Result<Control, Halt> {
-        let Self { application, config, metrics, serving, handlers, tables_watch, threads } = self;
+        let Self { application, config, metrics, serving, handlers, tables_watch, state, threads } = self;
         let (status, pulse) = (Arc::clone(&serving.status), Arc::clone(&serving.pulse));
         let log = Arc::clone(&application.log);
         let clock = Arc::clone(&application.clock);
@@ -49,11 +51,16 @@ impl Start {
         let patience = Patience { log: Arc::clone(&log), clock: Arc::clone(&clock), status: Arc::clone(&status) };
 
         status.starting("opening the state directory");
-        let mut dir = StateDir::open(&config.state_dir, topology.application_id())?;
-        if let Some(watch) = tables_watch {
-            dir = dir.watched_by(watch);
-        }
-        let state = StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(shares(&config).state) };
+        let state = match state {
+            Some(state) => state,
+            None => {
+                let mut dir = StateDir::open(&config.state_dir, topology.application_id())?;
+                if let Some(watch) = tables_watch {
+                    dir = dir.watched_by(watch);
+                }
+                StateSettings { dir: Some(Arc::new(dir)), memory: MemoryBudget::new(shares(&config).state) }
+            }
+        };
         let _ = serving.memory.set(state.memory.clone());
         metrics.memory_limit.set(i64::try_from(config.memory_bytes).unwrap_or(i64::MAX));
 

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{
     production::Client,
-    threads::{Threads, Turns, receive},
+    threads::{Threads, Turns, receive, receive_within},
 };
 use crate::{
     log::{Epoch, Group, LogError, TopicPartition},
@@ -81,7 +81,7 @@ impl Committer {
 
 impl Turns for Committing {
     fn turn(&mut self, patience: Duration) -> bool {
-        match self.jobs.recv_timeout(patience) {
+        match receive_within(&self.jobs, patience) {
             Ok(Job { mut client, positions, group, epoch, timeout }) => {
                 let result = client.commit(&positions, &*group, &epoch, timeout);
                 // If nobody waits for it any more, that was the last.

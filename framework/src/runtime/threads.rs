@@ -70,10 +70,21 @@ impl Thread for JoinHandle<()> {
     }
 }
 
-/// Waits up to `patience` for what another loop sends.
+/// Waits up to `patience` for what another loop sends. Without patience it only looks: the channel would spin and yield for a while first.
+pub(crate) fn receive_within<T>(from: &Receiver<T>, patience: Duration) -> Result<T, RecvTimeoutError> {
+    if !patience.is_zero() {
+        return from.recv_timeout(patience);
+    }
+    from.try_recv().map_err(|error| match error {
+        TryRecvError::Empty => RecvTimeoutError::Timeout,
+        TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+    })
+}
+
+/// Waits up to `patience` for what another loop sends, by this clock.
 pub(crate) fn receive<T>(clock: &dyn Clock, from: &Receiver<T>, patience: Duration) -> Result<T, RecvTimeoutError> {
     if !clock.is_simulated() {
-        return from.recv_timeout(patience);
+        return receive_within(from, patience);
     }
     let until = clock.monotonic() + patience;
     loop {

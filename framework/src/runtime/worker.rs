@@ -32,7 +32,7 @@ use super::{
     production::Production,
     restore::{ChangelogIds, Restore},
     task::{IDLE_WAIT, Task},
-    threads::Turns,
+    threads::{Turns, receive_within},
 };
 use crate::{
     log::{Epoch, Isolation, LogError, Reader, TopicPartition},
@@ -85,6 +85,8 @@ pub(crate) struct Worker {
     barrier: i64,
     /// Commits that failed in a row.
     failed_commits: u32,
+    /// Since when, if any did.
+    failing_since: Duration,
     /// Which queue of which task reads a partition.
     sources: HashMap<TopicPartition, (TaskId, usize)>,
     next_commit: Duration,
@@ -140,6 +142,7 @@ impl Worker {
             hunt: None,
             barrier: 0,
             failed_commits: 0,
+            failing_since: Duration::ZERO,
             sources: HashMap::new(),
             next_commit: shared.clock.monotonic() + shared.settings.commit_interval,
             next_renewal: shared.clock.monotonic() + RENEW_POSITIONS,
@@ -173,7 +176,7 @@ impl Worker {
         // Without a task there is nothing to read: the wait is for what comes from the control thread.
         let mut wait = if self.tasks.is_empty() || held_up { idle } else { Duration::ZERO };
         loop {
-            match self.commands.recv_timeout(wait) {
+            match receive_within(&self.commands, wait) {
                 Ok(command) => {
                     if !self.obey(command)? {
                         return Ok(false);

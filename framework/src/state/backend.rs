@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     CommitPoint, Owner, StateError, StateSettings, StoreId, StoreSpec,
+    disk::OnDisk,
     memory::{Memory, MemorySnapshot, MemoryWrite},
     range::{Direction, KeyRange},
     rocks::{Rocks, RocksRows, RocksSnapshot, RocksWriter},
@@ -21,6 +22,8 @@ pub(super) struct Backend {
     rocks: Option<Rocks>,
     /// The stores that are not on disk, and the point of all.
     memory: Memory,
+    /// Where the stores in memory are written down, in a simulation.
+    on_disk: Option<OnDisk>,
     /// Per store its stream time, as of the last commit.
     stream_times: Box<[AtomicI64]>,
 }
@@ -53,16 +56,23 @@ pub(super) struct BackendWriter<'a> {
 impl Backend {
     /// Opens what is on disk for `owner`; stores in memory begin empty.
     pub(super) fn open(settings: &StateSettings, owner: Owner, specs: &[StoreSpec]) -> Result<Self, StateError> {
-        let (rocks, point) = match &settings.dir {
-            Some(dir) if specs.iter().any(|spec| spec.persistent) => {
-                let directory = dir.dir_of(owner).join("rocksdb");
-                let (rocks, point) = Rocks::open(directory, owner, specs, &settings.memory)?;
-                (Some(rocks), point)
-            }
-            _ => (None, CommitPoint::default()),
+        let in_memory = |point| Memory::new(specs.len(), point);
+        let (rocks, on_disk, memory) = match &settings.dir {
+            Some(dir) if specs.iter().any(|spec| spec.persistent) => match dir.memory_disk() {
+                None => {
+                    let directory = dir.dir_of(owner).join("rocksdb");
+                    let (rocks, point) = Rocks::open(directory, owner, specs, &settings.memory)?;
+                    (Some(rocks), None, in_memory(point))
+                }
+                Some((disk, watch)) => {
+                    let (on_disk, memory) = OnDisk::open(disk, watch, owner, specs);
+                    (None, Some(on_disk), memory)
+                }
+            },
+            _ => (None, None, in_memory(CommitPoint::default())),
         };
         let stream_times = specs.iter().map(|_| AtomicI64::new(NO_STREAM_TIME)).collect();
-        let opened = Self { stream_times, rocks, memory: Memory::new(specs.len(), point) };
+        let opened = Self { stream_times, rocks, on_disk, memory };
         for (stream_time, progress) in opened.stream_times.iter().zip(opened.progress()?) {
             stream_time.store(progress.stream_time_ms, Ordering::Release);
         }
@@ -179,9 +189,10 @@ impl Backend {
     /// How far each store had come as of the last commit.
     pub(super) fn progress(&self) -> Result<Box<[Progress]>, StateError> {
         let stores = (0..self.stream_times.len()).map(StoreId::new);
-        let of = |store| match self.on_disk(store) {
-            Some(rocks) => rocks.progress(store),
-            None => Ok(Progress::NONE),
+        let of = |store| match (self.on_disk(store), &self.on_disk) {
+            (Some(rocks), _) => rocks.progress(store),
+            (None, Some(on_disk)) => Ok(on_disk.progress(store)),
+            (None, None) => Ok(Progress::NONE),
         };
         stores.map(of).collect()
     }
@@ -204,7 +215,11 @@ impl Backend {
         if let Some((rocks, rows)) = self.rocks.as_ref().zip(rows.to_rocks) {
             rocks.commit(rows, point)?;
         }
+        let flushes = self.on_disk.as_ref().map_or(Ok(false), |on_disk| on_disk.commits(&rows.advances))?;
         self.memory.apply(rows.to_memory, point);
+        if flushes {
+            self.flush()?;
+        }
         for Advance { store, to, keep_from } in rows.advances {
             self.stream_times[store.index()].store(to.stream_time_ms, Ordering::Release);
             if let Some((rocks, key)) = self.on_disk(store).zip(keep_from) {
@@ -237,7 +252,8 @@ impl Backend {
 
     /// Writes to disk what is committed; waits for it.
     pub(super) fn flush(&self) -> Result<(), StateError> {
-        self.rocks.as_ref().map_or(Ok(()), Rocks::flush)
+        self.rocks.as_ref().map_or(Ok(()), Rocks::flush)?;
+        self.on_disk.as_ref().map_or(Ok(()), |on_disk| on_disk.flush(&self.memory))
     }
 
     /// The database, if a store is in one.

@@ -25,7 +25,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Owner, StateError, TableStep, TableWatch, TaskId};
+use super::{DiskWatch, MemoryDisk, Owner, StateError, TableStep, TableWatch, TaskId};
 
 /// Version of the layout of the directory and of everything in it.
 const LAYOUT_VERSION: u32 = 1;
@@ -40,8 +40,18 @@ pub struct StateDir {
     open: Mutex<BTreeSet<Owner>>,
     /// For tests.
     watch: Option<Arc<dyn TableWatch>>,
-    /// Holds the lock on `.lock`; the operating system releases it when the file is closed, however the process ends.
-    _lock: File,
+    place: Place,
+}
+
+/// What the directory is on.
+#[derive(Debug)]
+enum Place {
+    /// Files.
+    Files {
+        /// Holds the lock on `.lock`; the operating system releases it when the file is closed, however the process ends.
+        _lock: File,
+    },
+    Memory(MemoryDisk, Arc<dyn DiskWatch>),
 }
 
 /// The right to open the state of one owner; given back on drop.
@@ -68,11 +78,25 @@ impl StateDir {
         fs::create_dir_all(&root).map_err(io_error("create", &root))?;
         let lock = lock(&root)?;
         check_version(&root)?;
-        let dir = Self { root, open: Mutex::default(), watch: None, _lock: lock };
+        let dir = Self { root, open: Mutex::default(), watch: None, place: Place::Files { _lock: lock } };
         for path in [dir.tasks_dir(), dir.global_dir()] {
             fs::create_dir_all(&path).map_err(io_error("create", &path))?;
         }
         Ok(dir)
+    }
+
+    /// A directory on a disk in memory, for simulations. Nothing keeps two of them from using one disk.
+    #[must_use]
+    pub fn in_memory(disk: MemoryDisk, watch: Arc<dyn DiskWatch>) -> Self {
+        Self { root: PathBuf::from("(memory)"), open: Mutex::default(), watch: None, place: Place::Memory(disk, watch) }
+    }
+
+    /// The disk in memory, if it is on one.
+    pub(super) fn memory_disk(&self) -> Option<(&MemoryDisk, &Arc<dyn DiskWatch>)> {
+        match &self.place {
+            Place::Files { .. } => None,
+            Place::Memory(disk, watch) => Some((disk, watch)),
+        }
     }
 
     /// Tells a test of the steps in which restored rows come here.
@@ -105,6 +129,9 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Io`] when the directory cannot be read.
     pub fn tasks(&self) -> Result<Vec<TaskId>, StateError> {
+        if let Some((disk, _)) = self.memory_disk() {
+            return Ok(disk.tasks());
+        }
         let path = self.tasks_dir();
         let entries = fs::read_dir(&path).map_err(io_error("list", &path))?;
         let mut tasks = Vec::new();
@@ -135,6 +162,10 @@ impl StateDir {
     pub fn set_aside(self: &Arc<Self>, owner: Owner) -> Result<PathBuf, StateError> {
         let _occupied = self.occupy(owner)?;
         let (from, folder) = (self.dir_of(owner), self.root.join("damaged"));
+        if let Some((disk, _)) = self.memory_disk() {
+            disk.remove(owner);
+            return Ok(folder);
+        }
         let to = folder.join(from.file_name().expect("the state of an owner has a folder of its own"));
         fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
         if to.try_exists().map_err(io_error("look for", &to))? {
@@ -151,12 +182,19 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Io`] when that cannot be noted.
     pub fn condemn(&self, owner: Owner) -> Result<(), StateError> {
+        if let Some((disk, _)) = self.memory_disk() {
+            disk.condemn(owner);
+            return Ok(());
+        }
         let note = self.dir_of(owner).join(CONDEMNED);
         File::create(&note).and_then(|file| file.sync_all()).map_err(io_error("write", &note))
     }
 
     /// Whether the state of an owner is to be moved aside before it is opened.
     pub(super) fn is_condemned(&self, owner: Owner) -> Result<bool, StateError> {
+        if let Some((disk, _)) = self.memory_disk() {
+            return Ok(disk.is_condemned(owner));
+        }
         let note = self.dir_of(owner).join(CONDEMNED);
         note.try_exists().map_err(io_error("look for", &note))
     }
@@ -167,6 +205,10 @@ impl StateDir {
     /// [`StateError::AlreadyOpen`] while it is open, [`StateError::Io`].
     pub fn remove(self: &Arc<Self>, task: TaskId) -> Result<(), StateError> {
         let _occupied = self.occupy(Owner::Task(task))?;
+        if let Some((disk, _)) = self.memory_disk() {
+            disk.remove(Owner::Task(task));
+            return Ok(());
+        }
         let dir = self.task_dir(task);
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

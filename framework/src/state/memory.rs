@@ -14,6 +14,9 @@ use super::{
 
 type Bytes = Box<[u8]>;
 
+/// The rows of a store by their keys.
+pub(super) type Sorted = BTreeMap<Bytes, Bytes>;
+
 /// Committed rows in sorted maps.
 ///
 /// One lock over rows and point makes every read one of a single commit. The owner's thread takes it for writing once per
@@ -32,7 +35,7 @@ struct Committed {
 /// The rows of one store.
 #[derive(Debug, Default)]
 struct Rows {
-    sorted: BTreeMap<Bytes, Bytes>,
+    sorted: Sorted,
     /// About what they take.
     bytes: usize,
 }
@@ -116,6 +119,22 @@ impl Memory {
             }
         }
         committed.point.clone_from(point);
+    }
+
+    /// Begins with these rows, by store.
+    pub(super) fn load(&self, rows: Vec<Sorted>) {
+        let mut committed = self.committed.write().unwrap_or_else(PoisonError::into_inner);
+        for (store, sorted) in committed.stores.iter_mut().zip(rows) {
+            let bytes = sorted.iter().map(|(key, row)| row_bytes(key.len(), row)).sum();
+            *store = Rows { sorted, bytes };
+        }
+    }
+
+    /// The rows of the wanted stores, and none of the others; with their point.
+    pub(super) fn copy(&self, wanted: &[bool]) -> (Vec<Sorted>, CommitPoint) {
+        let committed = self.read();
+        let copy = |(store, wanted): (&Rows, &bool)| if *wanted { store.sorted.clone() } else { Sorted::new() };
+        (committed.stores.iter().zip(wanted).map(copy).collect(), committed.point.clone())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Committed> {

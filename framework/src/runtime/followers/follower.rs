@@ -18,7 +18,7 @@ use crate::{
         opening::{self, is_damage_of},
         restore::ChangelogIds,
         task::IDLE_WAIT,
-        threads::Turns,
+        threads::{Turns, receive_within},
     },
     state::{Role, StateError, StoreId, TaskId, TaskStores},
 };
@@ -122,7 +122,7 @@ impl Follower {
         // Without a changelog there is nothing to read: the wait is for what comes from the control thread.
         let mut wait = if self.sources.is_empty() { idle } else { Duration::ZERO };
         loop {
-            match self.orders.recv_timeout(wait) {
+            match receive_within(&self.orders, wait) {
                 Ok(order) => {
                     if !self.obey(order)? {
                         return Ok(false);

@@ -16,8 +16,10 @@ use crate::{
 /// How often the positions of idle tasks are committed again. The group subscribes to none of their topics, so the broker forgets
 /// positions that are older than `offsets.retention.minutes` (7 days by default).
 pub(super) const RENEW_POSITIONS: Duration = Duration::from_secs(3600);
-/// After so many failed commits in a row the worker gives up.
+/// After so many failed commits in a row the worker gives up, if they have failed for so long: the group may be in a new generation for a
+/// while before this instance hears of it.
 const FAILED_COMMITS: u32 = 20;
+const FAILED_FOR: Duration = Duration::from_secs(30);
 
 /// What became of the wish to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,12 +180,17 @@ impl Worker {
     fn commit_failed(&mut self, tasks: BTreeSet<TaskId>, error: LogError) -> Trouble {
         let outcome = if matches!(error, LogError::Abortable { .. }) { "aborted" } else { "failed" };
         self.shared.metrics.commits.with_label_values(&[outcome]).inc();
+        let now = self.shared.clock.monotonic();
+        if self.failed_commits == 0 {
+            self.failing_since = now;
+        }
         self.failed_commits += 1;
         if matches!(error, LogError::RecordRefused { .. }) {
             return self.refused(tasks, error);
         }
         // The same work fails again and again, and not because the log is away: going on would hide it.
-        if self.failed_commits >= FAILED_COMMITS && !error.is_retriable() {
+        let fails_for_good = self.failed_commits >= FAILED_COMMITS && now - self.failing_since >= FAILED_FOR;
+        if fails_for_good && !error.is_retriable() {
             return Trouble::Stop(error);
         }
         if error.is_retriable() {
