@@ -293,10 +293,14 @@ impl Fleet {
 
     /// Looks what the life of an instance has restored, and whether that is no more than it may.
     pub(crate) async fn look_at_restored(&mut self, number: usize) -> anyhow::Result<()> {
-        // One that does not answer now is not looked at.
-        let Ok(restored) = self.instances[number].by_task("millpond_restore_records_total").await else {
-            return Ok(());
-        };
+        // One that does not answer now is not looked at. What a standby has read need not be restored.
+        let (instance, mut restored) = (&self.instances[number], BTreeMap::new());
+        for metric in ["millpond_restore_records_total", "millpond_standby_records_total"] {
+            let Ok(records) = instance.by_task(metric).await else { return Ok(()) };
+            for (task, records) in records {
+                *restored.entry(task).or_insert(0.0) += records;
+            }
+        }
         let life = &self.lives[number];
         if life.all_damaged {
             return Ok(());

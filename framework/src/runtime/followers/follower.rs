@@ -15,12 +15,11 @@ use crate::{
     runtime::{
         HandedOver, Report, Shared, Taker,
         memory::MemoryShown,
-        opening::{self, is_damage_of},
         restore::ChangelogIds,
         task::IDLE_WAIT,
         threads::{Turns, receive_within},
     },
-    state::{Role, StateError, StoreId, TaskId, TaskStores},
+    state::{Role, TaskId, TaskStores},
 };
 
 /// The state of the thread that has all standbys and warm-ups.

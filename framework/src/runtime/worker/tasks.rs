@@ -1,9 +1,6 @@
 //! The life of a worker's task: opened, restored, run, closed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     LAST_RETRY, Restoring, Slot, Worker,
@@ -13,14 +10,14 @@ use super::{
 use crate::{
     config::{Guarantee, OffsetReset},
     log::{LogError, ReadFrom, Reader, TopicPartition},
-    processor::{Context, ProcessError, Tolerance, with_causes},
+    processor::{Context, ProcessError, Tolerance},
     runtime::{
-        Giver, HandedOver, Report, RestoreReading,
+        Report, RestoreReading,
         opening::{self, is_damage_of},
         restore::{ChangelogIds, Changelogs, Restore, Until},
         task::{Input, Task},
     },
-    state::{CommitPoint, Role, StateError, StoreId, TaskId, TaskStores},
+    state::{CommitPoint, StateError, TaskId, TaskStores},
 };
 
 // === impl Worker ===
@@ -33,7 +30,7 @@ impl Worker {
     }
 
     /// A counter that appears with its first increment has no rate.
-    fn count_from_zero(&self, id: TaskId) {
+    pub(super) fn count_from_zero(&self, id: TaskId) {
         let (metrics, name) = (&self.shared.metrics, id.to_string());
         for counter in [&metrics.task_records, &metrics.task_errors, &metrics.restore_records] {
             counter.with_label_values(&[&name]).inc_by(0);
