@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use super::{
     life::Life,
+    routine::unwind,
     scheduler::{self, Scheduler},
 };
 use crate::log::LogError;
@@ -118,7 +119,7 @@ pub(super) fn wait_for<T>(
 fn crash<T>(life: &Arc<Life>, scheduler: &Scheduler) -> T {
     scheduler.note(format_args!("{life} crashes there"));
     life.die();
-    scheduler::unwind()
+    unwind()
 }
 
 fn trouble(life: &Life, scheduler: &Scheduler, call: Call) -> Trouble {

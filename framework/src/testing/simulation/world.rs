@@ -31,7 +31,6 @@ use crate::{
     cluster::ProbeFailure,
     config::{Config, Guarantee},
     log::{Group, Log, Membership, MembershipOptions, Reader, embedded::EmbeddedLog},
-    runtime::Turns,
     state::{MemoryBudget, TaskId},
 };
 
@@ -59,9 +58,6 @@ pub(super) struct World {
     group: RefCell<Option<(Box<dyn Membership>, Arc<dyn Group>)>>,
     ends: RefCell<Box<dyn Reader>>,
 }
-
-/// The turns of the world.
-pub(super) struct Fate(pub(super) Rc<World>);
 
 /// Who may be there.
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -123,6 +119,18 @@ impl World {
             instance.starts_at = Some(Duration::from_millis(chance(&|rng| rng.between(0, 2_000))));
         }
         Ok(world)
+    }
+
+    /// A turn of the world.
+    pub(super) fn go_on(&self) {
+        let now = self.now();
+        let elapsed = now.saturating_sub(self.last_turn.replace(now));
+        self.tend();
+        self.probe();
+        if self.is_rough.get() {
+            self.befall(elapsed);
+        }
+        self.feed(elapsed);
     }
 
     fn now(&self) -> Duration {
@@ -329,23 +337,6 @@ impl World {
             }
         }
         open
-    }
-}
-
-// === impl Fate ===
-
-impl Turns for Fate {
-    fn turn(&mut self, _: Duration) -> bool {
-        let world = &self.0;
-        let now = world.now();
-        let elapsed = now.saturating_sub(world.last_turn.replace(now));
-        world.tend();
-        world.probe();
-        if world.is_rough.get() {
-            world.befall(elapsed);
-        }
-        world.feed(elapsed);
-        true
     }
 }
 
