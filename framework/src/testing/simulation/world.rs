@@ -249,8 +249,8 @@ impl World {
                         self.kill(instance);
                         instance.starts_at = Some(now + Duration::from_millis(wait));
                     }
-                    // One that left while the log was away could not say so.
-                    Some(Err(error)) if living.leaves && error.contains("reached for leav") => self.kill(instance),
+                    // One that left while the log was away, or slow, could not say so.
+                    Some(Err(error)) if living.leaves && error.contains("leav") => self.kill(instance),
                     Some(Ok(())) => {
                         self.scheduler.note(format_args!("{} has ended", living.life));
                         self.kill(instance);
