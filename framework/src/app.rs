@@ -245,7 +245,7 @@ fn serving(
 ) -> InstanceServing {
     let (instance_id, suspicion_timeout) = (&config.instance_id, config.effective_suspicion_timeout());
     let silence = suspicion_timeout.unwrap_or(config.session_timeout).min(config.session_timeout);
-    let pulse = Pulse::new(Arc::clone(clock), silence, config.max_poll_interval);
+    let pulse = Pulse::new(Arc::clone(clock), silence, config.unpolled_timeout());
     let hearing = Hearing::new(instance_id.as_str().into(), suspicion_timeout.unwrap_or_default(), Arc::clone(clock));
     InstanceServing::new(topology, instance_id, metrics, Arc::clone(clock), Arc::clone(status), pulse, hearing)
 }

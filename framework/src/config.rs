@@ -73,8 +73,8 @@ pub struct Config {
     /// How long a stop waits for the others to take over what the instance has, before it leaves all the same. 0: it does not wait. Default
     /// 20 s. `MILLPOND_DRAIN_TIMEOUT_MS`.
     pub drain_timeout: Duration,
-    /// How long a worker may be stuck in user code before its instance leaves the group. Default 5 min.
-    /// `MILLPOND_MAX_POLL_INTERVAL_MS`.
+    /// How long a worker may be stuck in user code before its instance gives its tasks up: it stops to be a member, which the group
+    /// notices at most 30 s (or a session timeout, if that is longer) later. Default 5 min. `MILLPOND_MAX_POLL_INTERVAL_MS`.
     pub max_poll_interval: Duration,
     /// How long a broker may leave a transaction open. Default 10 s. `MILLPOND_TRANSACTION_TIMEOUT_MS`.
     pub transaction_timeout: Duration,
@@ -288,6 +288,12 @@ impl Config {
         Ok(())
     }
 
+    /// After how long without a poll the group goes on without this instance. It is polled as long as all workers make progress, so this comes
+    /// on top of `max_poll_interval`.
+    pub(crate) fn unpolled_timeout(&self) -> Duration {
+        self.max_poll_interval.min(self.session_timeout.max(UNPOLLED_TIMEOUT))
+    }
+
     /// How long an instance may be silent, where that is looked at.
     pub(crate) fn effective_suspicion_timeout(&self) -> Option<Duration> {
         let timeout = self.suspicion_timeout;
@@ -305,6 +311,8 @@ impl Config {
     }
 }
 
+/// Longer than anything the thread does that polls.
+const UNPOLLED_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: &str = "a number of milliseconds, or -1 for no waiting at all";
 
 fn host_name() -> String {

@@ -91,7 +91,7 @@ impl Start {
             client_id: config.instance_id.clone(),
             coordination_topic: application.coordination_topic(),
             session_timeout: config.session_timeout,
-            max_poll_interval: config.max_poll_interval,
+            max_poll_interval: config.unpolled_timeout(),
         };
         let membership = patience.until_done("joining the group", || log.join(options.clone()))?;
         let shared = Arc::new(Shared {
