@@ -8,6 +8,7 @@
 //! A seed always does the same. So what it found is found again, with every line that is written about it.
 
 mod disk;
+mod here;
 mod instance;
 mod life;
 mod log;

@@ -18,16 +18,12 @@ use std::{
 };
 
 use super::{
+    here,
     life::{Life, VirtualTime},
     rng::Rng,
-    routine::{Making, Paused, Routine, pause_until, unwind},
+    routine::{Making, Paused, Routine},
     trace::Trace,
 };
-
-thread_local! {
-    /// The simulation that runs on this thread.
-    static CURRENT: RefCell<Option<Rc<Scheduler>>> = const { RefCell::new(None) };
-}
 
 /// The loops of a simulation, and its time.
 pub(super) struct Scheduler {
@@ -107,7 +103,7 @@ impl Scheduler {
             watch: None,
         };
         let scheduler = Rc::new(Self { time: VirtualTime::default(), state: RefCell::new(state) });
-        CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&scheduler)));
+        here::begin(&scheduler);
         scheduler
     }
 
@@ -115,7 +111,7 @@ impl Scheduler {
     pub(super) fn end(&self) -> (Trace, Option<String>, u64) {
         self.state.borrow_mut().watch = None;
         self.take_away(|_| true);
-        CURRENT.with(|current| current.borrow_mut().take());
+        here::end();
         let mut state = self.state.borrow_mut();
         state.fate = None;
         (std::mem::take(&mut state.trace), state.violation.take(), state.turns)
@@ -145,6 +141,14 @@ impl Scheduler {
         self.state.borrow_mut().trace.note(now, event);
     }
 
+    /// Writes down what whoever has its turn says. That is no event.
+    pub(super) fn tell(&self, what: impl fmt::Display) {
+        let now = self.now();
+        let Ok(mut state) = self.state.try_borrow_mut() else { return };
+        let name = state.current.as_ref().map(|life| life.to_string()).unwrap_or_default();
+        state.trace.tell(now, format_args!("  {name} {what}"));
+    }
+
     /// Something is wrong: nothing goes on.
     pub(super) fn violated(&self, what: impl fmt::Display) {
         self.note(format_args!("VIOLATION: {what}"));
@@ -167,7 +171,7 @@ impl Scheduler {
         let mut state = self.state.borrow_mut();
         state.actors_made += 1;
         let (number, is_finished) = (state.actors_made, Arc::new(AtomicBool::new(false)));
-        let making_of = move || current().state.borrow_mut().actors.get_mut(&number)?.making.take();
+        let making_of = move || here::current().state.borrow_mut().actors.get_mut(&number)?.making.take();
         let actor = Actor {
             life: Arc::clone(life),
             kind,
@@ -325,41 +329,5 @@ impl State {
     fn count_turn(&mut self, now: Duration, number: u64) {
         self.turns += 1;
         self.trace.turn(now, number);
-    }
-}
-
-// === the simulation of this thread ===
-
-/// The simulation that runs on this thread.
-pub(super) fn current() -> Rc<Scheduler> {
-    let current = CURRENT.with(|current| current.borrow().clone());
-    current.expect("what a simulation is made of is used while it runs, on its thread")
-}
-
-/// Whoever has its turn says something.
-pub(super) fn told(what: impl fmt::Display) {
-    let Some(scheduler) = CURRENT.with(|current| current.borrow().clone()) else { return };
-    let now = scheduler.now();
-    let Ok(mut state) = scheduler.state.try_borrow_mut() else { return };
-    let name = state.current.as_ref().map(|life| life.to_string()).unwrap_or_default();
-    state.trace.tell(now, format_args!("  {name} {what}"));
-}
-
-/// Lets time pass for a loop of this life; others have their turns meanwhile.
-pub(super) fn sleep(life: &Life, time: Duration) {
-    if std::thread::panicking() {
-        return;
-    }
-    let scheduler = current();
-    breathe(life, &scheduler);
-    pause_until(scheduler.now() + time);
-    breathe(life, &scheduler);
-}
-
-/// A call is made; it ends here if the instance is dead, or if nothing is to go on.
-pub(super) fn breathe(life: &Life, scheduler: &Scheduler) {
-    if (life.is_dead() || scheduler.is_violated()) && !std::thread::panicking() {
-        life.die();
-        unwind();
     }
 }

@@ -10,9 +10,10 @@ use std::{
 };
 
 use super::{
+    here::{current, sleep},
     life::Life,
     routine::Making,
-    scheduler::{Kind, current, sleep},
+    scheduler::Kind,
 };
 use crate::runtime::{MakeTurns, Thread, Threads};
 
