@@ -325,6 +325,7 @@ impl Control {
             }
             Action::DropAll => {
                 self.pausing.clear();
+                self.shared.hosted.drop_all();
                 self.workers.drop_all();
                 self.followers.drop_all();
             }
@@ -431,7 +432,11 @@ impl Control {
     /// What it means that one more has dropped everything.
     fn all_dropped(&self) -> Vec<Event> {
         let is_dropping = self.workers.is_dropping() || self.followers.is_dropping();
-        if is_dropping { Vec::new() } else { vec![Event::AllDropped] }
+        if is_dropping {
+            return Vec::new();
+        }
+        self.shared.hosted.dropped();
+        vec![Event::AllDropped]
     }
 
     /// Removes the state of tasks that have not been hosted here for long (`state.cleanup.delay.ms` of Kafka Streams): it would be out of

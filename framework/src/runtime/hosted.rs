@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -12,7 +12,14 @@ use crate::state::{Role, StoreId, TaskId, TaskView};
 /// The tasks hosted here. Written by the workers and the follower, read by queries; the lock is held for a map operation only.
 #[derive(Debug, Default)]
 pub(crate) struct Hosted {
-    tasks: RwLock<BTreeMap<TaskId, HostedTask>>,
+    tasks: RwLock<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    all: BTreeMap<TaskId, HostedTask>,
+    /// All is being dropped: whoever has not heard of that yet hosts nothing any more.
+    are_dropped: bool,
 }
 
 /// A task hosted here.
@@ -76,7 +83,7 @@ impl Hosted {
 
     /// An active task is followed from now on, or a follower has another of the two roles.
     pub(crate) fn follows(&self, task: TaskId, role: Role) {
-        if let Some(hosted) = self.tasks.write().unwrap_or_else(PoisonError::into_inner).get_mut(&task) {
+        if let Some(hosted) = self.write().all.get_mut(&task) {
             if hosted.role == Role::Active {
                 (hosted.state, hosted.restore) = (HostedState::Restoring, None);
             }
@@ -90,28 +97,51 @@ impl Hosted {
     }
 
     pub(crate) fn set(&self, task: TaskId, hosted: HostedTask) {
-        self.tasks.write().unwrap_or_else(PoisonError::into_inner).insert(task, hosted);
+        let mut tasks = self.write();
+        if !tasks.are_dropped {
+            tasks.all.insert(task, hosted);
+        }
     }
 
     pub(crate) fn remove(&self, task: TaskId) {
-        self.tasks.write().unwrap_or_else(PoisonError::into_inner).remove(&task);
+        self.write().all.remove(&task);
     }
 
     /// Everything that is hosted here is another instance's now.
     pub(crate) fn clear(&self) {
-        self.tasks.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.write().all.clear();
+    }
+
+    /// The same, until [`Hosted::dropped`]: a worker may be long in the middle of something before it hears of it, and begin a task then.
+    pub(crate) fn drop_all(&self) {
+        let mut tasks = self.write();
+        tasks.all.clear();
+        tasks.are_dropped = true;
+    }
+
+    /// Everybody has dropped all there was.
+    pub(crate) fn dropped(&self) {
+        self.write().are_dropped = false;
     }
 
     /// The task, if it is hosted here.
     #[must_use]
     pub(crate) fn get(&self, task: TaskId) -> Option<HostedTask> {
-        self.tasks.read().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
+        self.read().all.get(&task).cloned()
     }
 
     /// All tasks hosted here.
     #[must_use]
     pub(crate) fn all(&self) -> BTreeMap<TaskId, HostedTask> {
-        self.tasks.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read().all.clone()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tasks> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tasks> {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,5 +158,25 @@ impl HostedTask {
     #[must_use]
     pub(crate) fn current_at(&self) -> Option<Duration> {
         self.followed.as_ref()?.current_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{StateSettings, TaskStores};
+
+    #[test]
+    fn a_worker_that_has_not_heard_of_a_loss_hosts_nothing() -> Result<(), Box<dyn std::error::Error>> {
+        let (hosted, task) = (Hosted::default(), TaskId::new(0, 1));
+        let stores = TaskStores::open(&StateSettings::default(), task, [].into())?;
+        hosted.running(task, stores.view());
+        hosted.drop_all();
+        hosted.running(task, stores.view());
+        assert!(hosted.all().is_empty());
+        hosted.dropped();
+        hosted.running(task, stores.view());
+        assert!(hosted.get(task).is_some());
+        Ok(())
     }
 }

@@ -172,9 +172,9 @@ impl Worker {
         self.mark_progress();
         self.changelog_ids = None;
         // Before the commands are looked at: what follows from the topic is among them.
-        let held_up = self.shared.metadata_read.load(Ordering::Acquire) < self.barrier;
+        let metadata_read = self.shared.metadata_read.load(Ordering::Acquire);
         // Without a task there is nothing to read: the wait is for what comes from the control thread.
-        let mut wait = if self.tasks.is_empty() || held_up { idle } else { Duration::ZERO };
+        let mut wait = if self.tasks.is_empty() || metadata_read < self.barrier { idle } else { Duration::ZERO };
         loop {
             match receive_within(&self.commands, wait) {
                 Ok(command) => {
@@ -191,7 +191,8 @@ impl Worker {
                 }
             }
         }
-        if held_up {
+        // After them: giving a task away may have taken a new producer.
+        if metadata_read < self.barrier {
             return Ok(true);
         }
         self.restore(idle)?;

@@ -8,14 +8,17 @@
 //! A seed always does the same. So what it found is found again, with every line that is written about it.
 
 mod disk;
+mod here;
 mod instance;
 mod life;
 mod log;
 mod network;
 mod play;
 mod rng;
+mod routine;
 mod scheduler;
 mod telling;
+mod threads;
 mod trace;
 mod witness;
 mod workload;
@@ -23,12 +26,7 @@ mod world;
 
 use std::{rc::Rc, thread::Builder, time::Duration};
 
-use self::{
-    scheduler::{Kind, Scheduler},
-    telling::Telling,
-    trace::Trace,
-    world::{Fate, World},
-};
+use self::{scheduler::Scheduler, telling::Telling, trace::Trace, world::World};
 use crate::{app::AppError, log::LogError, topology::TopologyError};
 
 /// What became of a seed.
@@ -76,8 +74,6 @@ pub enum SimulationError {
 
 /// How many lines are kept of what happens.
 const LINES: usize = 100;
-/// Calls wait inside of each other.
-const STACK_BYTES: usize = 256 << 20;
 /// Plays a seed to its end, or until something does not hold.
 ///
 /// # Errors
@@ -98,7 +94,7 @@ fn on_a_thread(
     seed: u64,
     play: impl FnOnce() -> Result<Simulated, SimulationError> + Send + 'static,
 ) -> Result<Simulated, SimulationError> {
-    let thread = Builder::new().name(format!("seed {seed}")).stack_size(STACK_BYTES).spawn(play)?;
+    let thread = Builder::new().name(format!("seed {seed}")).spawn(play)?;
     thread.join().unwrap_or(Err(SimulationError::Panicked))
 }
 
@@ -107,7 +103,8 @@ fn play(seed: u64, lines: usize) -> Result<Simulated, SimulationError> {
     let world = World::new(&scheduler)?;
     let of_watch = Rc::clone(&world);
     scheduler.watch(Rc::new(move || of_watch.check()));
-    scheduler.add(None, Kind::World, Box::new(Fate(Rc::clone(&world))));
+    let of_fate = Rc::clone(&world);
+    scheduler.add_fate(Box::new(move || of_fate.go_on()));
     play::Play { scheduler: &scheduler, world: &world }.play();
     let (fed, commits, time) = (world.fed(), world.commits(), scheduler.now());
     let (trace, violation, turns) = scheduler.end();

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use super::{life::Life, scheduler};
+use super::{here, life::Life};
 use crate::state::{DiskWatch, Owner};
 
 /// How the disk does in one life.
@@ -20,12 +20,12 @@ impl LifeDisk {
         if std::thread::panicking() {
             return Err(io::Error::other("the instance is dead"));
         }
-        let scheduler = scheduler::current();
-        scheduler::breathe(life, &scheduler);
+        let scheduler = here::current();
+        here::breathe(life, &scheduler);
         if life.slow_disk.is_after(scheduler.now()) {
             let most = life.slow_disk_ms.load(Ordering::Relaxed).max(1);
             let time = scheduler.chance(|rng| rng.between(1, most));
-            scheduler::sleep(life, Duration::from_millis(time));
+            here::sleep(life, Duration::from_millis(time));
         }
         Ok(())
     }
@@ -34,7 +34,7 @@ impl LifeDisk {
 impl DiskWatch for LifeDisk {
     fn committed(&self, _: Owner) -> io::Result<bool> {
         self.write()?;
-        Ok(scheduler::current().chance(|rng| rng.below(100) < FLUSHED_PERCENT))
+        Ok(here::current().chance(|rng| rng.below(100) < FLUSHED_PERCENT))
     }
 
     fn flush(&self, owner: Owner) -> io::Result<()> {

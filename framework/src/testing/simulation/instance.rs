@@ -6,7 +6,9 @@ use super::{
     disk::LifeDisk,
     life::{Life, LifeClock},
     log::LifeLog,
-    scheduler::{LifeThreads, Scheduler},
+    routine,
+    scheduler::{Kind, Scheduler},
+    threads::LifeThreads,
     witness::Witness,
 };
 use crate::{
@@ -18,7 +20,6 @@ use crate::{
     log::embedded::EmbeddedLog,
     runtime::Turns,
     state::{MemoryBudget, MemoryDisk, StateDir, StateSettings},
-    testing::simulation::scheduler::Kind,
     topology::Resolved,
 };
 
@@ -83,7 +84,7 @@ impl Instance {
         let seen = driven.seen();
         let process = Process { driven, life: Arc::clone(&life) };
         scheduler.note(format_args!("{life} starts"));
-        scheduler.add(Some(Arc::clone(&life)), Kind::Control, Box::new(process));
+        scheduler.add(&life, Kind::Control, routine::Making::Made(Box::new(process)));
         self.starts_at = None;
         self.living = Some(Living { life, seen, link, cut_until: Duration::ZERO, leaves: false });
         Ok(())

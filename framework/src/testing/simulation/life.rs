@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::scheduler;
+use super::here;
 use crate::{log::Epoch, time::Clock};
 
 /// One start of an instance. All that it is made of has this in hand; written by the world.
@@ -174,7 +174,7 @@ impl Clock for LifeClock {
     }
 
     fn sleep(&self, time: Duration) {
-        scheduler::sleep(&self.0, time);
+        here::sleep(&self.0, time);
     }
 
     fn is_simulated(&self) -> bool {

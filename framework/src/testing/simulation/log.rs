@@ -1,19 +1,25 @@
 //! The log as one life of an instance has it: its calls take time and go wrong, and what it commits is looked at.
 
+mod membership;
+mod producer;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use self::{
+    membership::LifeMembership,
+    producer::{LifeProducer, LifeTransactionalProducer},
+};
 use super::{
     life::Life,
     network::{ANSWER, Call, call, patiently, wait_for},
     witness::Witness,
 };
 use crate::log::{
-    Admin, Append, Epoch, Fetched, Group, GroupMetadata, Isolation, Log, LogError, Member, Membership, MembershipEvent,
-    MembershipOptions, NewTopic, Producer, ReadFrom, Reader, ReaderEvent, TopicInfo, TopicPartition,
-    TransactionalProducer, embedded::EmbeddedLog,
+    Admin, Fetched, Isolation, Log, LogError, Membership, MembershipOptions, NewTopic, Producer, ReadFrom, Reader,
+    ReaderEvent, TopicInfo, TopicPartition, TransactionalProducer, embedded::EmbeddedLog,
 };
 
 /// The log of one life.
@@ -38,36 +44,6 @@ struct LifeReader {
     reads_metadata: bool,
     /// Up to where.
     next: i64,
-}
-
-#[derive(Debug)]
-struct LifeProducer {
-    producer: Box<dyn Producer>,
-    life: Arc<Life>,
-}
-
-#[derive(Debug)]
-struct LifeTransactionalProducer {
-    producer: Box<dyn TransactionalProducer>,
-    transactional_id: String,
-    life: Arc<Life>,
-    witness: Arc<Witness>,
-    /// What the open transaction moves.
-    positions: Vec<(TopicPartition, i64)>,
-}
-
-#[derive(Debug)]
-struct LifeMembership {
-    membership: Box<dyn Membership>,
-    life: Arc<Life>,
-    witness: Arc<Witness>,
-}
-
-#[derive(Debug)]
-struct LifeGroup {
-    group: Arc<dyn Group>,
-    life: Arc<Life>,
-    witness: Arc<Witness>,
 }
 
 // === impl LifeLog ===
@@ -212,161 +188,5 @@ impl Reader for LifeReader {
         call(&self.life, (Call::Ask, "offset for time"), ANSWER, || {
             self.reader.offset_for_time(partition, timestamp_ms)
         })
-    }
-}
-
-// === impl LifeProducer ===
-
-impl Producer for LifeProducer {
-    fn append(&mut self, record: Append<'_>) -> Result<(), LogError> {
-        self.producer.append(record)
-    }
-
-    fn serve(&mut self) {
-        self.producer.serve();
-    }
-
-    fn flush(&mut self, timeout: Duration) -> Result<(), LogError> {
-        let Self { producer, life } = self;
-        call(life, (Call::Send, "flush"), timeout, || patiently(life, timeout, || producer.flush(timeout)))
-    }
-
-    fn acknowledged(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.producer.acknowledged(topic, partition)
-    }
-}
-
-// === impl LifeTransactionalProducer ===
-
-impl Producer for LifeTransactionalProducer {
-    fn append(&mut self, record: Append<'_>) -> Result<(), LogError> {
-        self.producer.append(record)
-    }
-
-    fn serve(&mut self) {
-        self.producer.serve();
-    }
-
-    fn flush(&mut self, timeout: Duration) -> Result<(), LogError> {
-        let Self { producer, life, .. } = self;
-        call(life, (Call::Send, "flush"), timeout, || patiently(life, timeout, || producer.flush(timeout)))
-    }
-
-    fn acknowledged(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.producer.acknowledged(topic, partition)
-    }
-}
-
-impl TransactionalProducer for LifeTransactionalProducer {
-    fn init(&mut self, timeout: Duration) -> Result<(), LogError> {
-        let Self { producer, life, witness, transactional_id, .. } = self;
-        call(life, (Call::Init, "init"), timeout, || {
-            patiently(life, timeout, || producer.init(timeout))?;
-            witness.initialised(life, transactional_id);
-            Ok(())
-        })
-    }
-
-    fn begin(&mut self) -> Result<(), LogError> {
-        self.positions.clear();
-        self.producer.begin()
-    }
-
-    fn send_offsets(&mut self, offsets: &[(TopicPartition, i64)], group: &GroupMetadata) -> Result<(), LogError> {
-        let Self { producer, life, positions, .. } = self;
-        call(life, (Call::Send, "send offsets"), ANSWER, || {
-            producer.send_offsets(offsets, group)?;
-            positions.extend(offsets.iter().cloned());
-            Ok(())
-        })
-    }
-
-    fn commit(&mut self, timeout: Duration) -> Result<(), LogError> {
-        let Self { producer, life, witness, positions, transactional_id } = self;
-        call(life, (Call::Send, "commit"), timeout, || {
-            patiently(life, timeout, || producer.commit(timeout))?;
-            witness.committed(life, transactional_id, positions);
-            Ok(())
-        })
-    }
-
-    fn abort(&mut self, timeout: Duration) -> Result<(), LogError> {
-        let Self { producer, life, .. } = self;
-        call(life, (Call::Send, "abort"), timeout, || patiently(life, timeout, || producer.abort(timeout)))
-    }
-}
-
-// === impl LifeMembership ===
-
-impl Membership for LifeMembership {
-    fn poll(&mut self, timeout: Duration) -> Result<Option<MembershipEvent>, LogError> {
-        let Self { membership, life, .. } = self;
-        let poll = || membership.poll(Duration::ZERO);
-        let event = wait_for(life, timeout, poll, |event| {
-            event.as_ref().is_some_and(|event| !matches!(event, MembershipEvent::Unavailable { .. }))
-        })?;
-        match &event {
-            Some(MembershipEvent::Joined { epoch, leader }) => {
-                let (generation, leads) = (epoch.generation, if *leader { ", leads" } else { "" });
-                super::scheduler::current()
-                    .note(format_args!("{life} joined generation {generation} as {}{leads}", epoch.member_id));
-                life.set_epoch(Some(epoch.clone()));
-            }
-            Some(MembershipEvent::Lost { .. }) => {
-                super::scheduler::current().note(format_args!("{life} lost its membership"));
-                life.set_epoch(None);
-            }
-            _ => {}
-        }
-        Ok(event)
-    }
-
-    fn group(&self) -> Arc<dyn Group> {
-        Arc::new(LifeGroup {
-            group: self.membership.group(),
-            life: Arc::clone(&self.life),
-            witness: Arc::clone(&self.witness),
-        })
-    }
-
-    fn rejoin(&mut self) -> Result<(), LogError> {
-        let Self { membership, life, .. } = self;
-        life.set_epoch(None);
-        call(life, (Call::Ask, "rejoin"), ANSWER, || membership.rejoin())
-    }
-
-    fn leave(self: Box<Self>) -> Result<(), LogError> {
-        let Self { membership, life, .. } = *self;
-        life.set_epoch(None);
-        call(&life, (Call::Ask, "leave"), ANSWER, || membership.leave())
-    }
-}
-
-// === impl LifeGroup ===
-
-impl Group for LifeGroup {
-    fn epoch(&self) -> Option<Epoch> {
-        self.group.epoch()
-    }
-
-    fn commit(&self, epoch: &Epoch, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        call(&self.life, (Call::Send, "commit offsets"), ANSWER, || {
-            self.group.commit(epoch, offsets)?;
-            self.witness.committed(&self.life, "", offsets);
-            Ok(())
-        })
-    }
-
-    fn committed(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<Option<i64>>, LogError> {
-        let ask = || self.group.committed(partitions, timeout);
-        call(&self.life, (Call::Ask, "committed"), timeout, || patiently(&self.life, timeout, ask))
-    }
-
-    fn metadata(&self, epoch: &Epoch) -> Result<GroupMetadata, LogError> {
-        self.group.metadata(epoch)
-    }
-
-    fn members(&self) -> Result<Vec<Member>, LogError> {
-        call(&self.life, (Call::Ask, "members"), ANSWER, || self.group.members())
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use super::{
-    life::Life,
-    scheduler::{self, Scheduler},
-};
+use super::{here, life::Life, routine::unwind, scheduler::Scheduler};
 use crate::log::LogError;
 
 /// What is called. It says how likely it goes wrong, and how.
@@ -51,8 +48,8 @@ pub(super) fn call<T>(
     if std::thread::panicking() {
         return Err(LogError::Fatal { reason: "the instance is dead".into() });
     }
-    let scheduler = scheduler::current();
-    scheduler::breathe(life, &scheduler);
+    let scheduler = here::current();
+    here::breathe(life, &scheduler);
     let trouble = trouble(life, &scheduler, call);
     if trouble != Trouble::None {
         scheduler.note(format_args!("{life} {what}: {trouble:?}"));
@@ -62,7 +59,7 @@ pub(super) fn call<T>(
         Trouble::None => make(),
         Trouble::Slow(before, after) => {
             let late = |time| {
-                scheduler::sleep(life, timeout.min(time));
+                here::sleep(life, timeout.min(time));
                 (time > timeout).then(|| LogError::Timeout { what: what.to_owned(), after: timeout })
             };
             if let Some(error) = late(before) {
@@ -87,11 +84,11 @@ pub(super) fn patiently<T>(
     timeout: Duration,
     mut make: impl FnMut() -> Result<T, LogError>,
 ) -> Result<T, LogError> {
-    let scheduler = scheduler::current();
+    let scheduler = here::current();
     let until = scheduler.now() + timeout;
     loop {
         match make() {
-            Err(LogError::Timeout { .. }) if scheduler.now() < until => scheduler::sleep(life, LOOK_AGAIN),
+            Err(LogError::Timeout { .. }) if scheduler.now() < until => here::sleep(life, LOOK_AGAIN),
             result => return result,
         }
     }
@@ -104,21 +101,21 @@ pub(super) fn wait_for<T>(
     mut look: impl FnMut() -> Result<T, LogError>,
     is_there: impl Fn(&T) -> bool,
 ) -> Result<T, LogError> {
-    let scheduler = scheduler::current();
+    let scheduler = here::current();
     let until = scheduler.now() + timeout;
     loop {
         let found = look()?;
         if is_there(&found) || scheduler.now() >= until {
             return Ok(found);
         }
-        scheduler::sleep(life, LOOK_AGAIN);
+        here::sleep(life, LOOK_AGAIN);
     }
 }
 
 fn crash<T>(life: &Arc<Life>, scheduler: &Scheduler) -> T {
     scheduler.note(format_args!("{life} crashes there"));
     life.die();
-    scheduler::unwind()
+    unwind()
 }
 
 fn trouble(life: &Life, scheduler: &Scheduler, call: Call) -> Trouble {

@@ -1,17 +1,14 @@
 //! Who has the next turn: all loops of all instances on one thread, at a time that passes only here.
 //!
-//! A loop that has to wait (for a slow call, for what another loop sends) sleeps, and while it sleeps the others have their turns, from
-//! inside of its call. So a call may take as long as it likes and anything may happen meanwhile; what sleeps goes on when its time has come
-//! and those that began to sleep after it are done.
+//! A loop that has to wait (for a slow call, for what another loop sends) is put aside where it is, and goes on when its time has come. So
+//! a call may take as long as it likes, and anything may happen meanwhile.
 //!
-//! A crash takes the loops of an instance away as they are. One of them that sleeps is unwound when it goes on, and makes no call any more.
+//! A crash takes the loops of an instance away: one that waits is unwound from there, and makes no call any more.
 
 use std::{
-    any::Any,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    fmt, io,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    fmt,
     rc::Rc,
     sync::{
         Arc,
@@ -21,16 +18,12 @@ use std::{
 };
 
 use super::{
+    here,
     life::{Life, VirtualTime},
     rng::Rng,
+    routine::{Making, Paused, Routine},
     trace::Trace,
 };
-use crate::runtime::{MakeTurns, Thread, Threads, Turns};
-
-thread_local! {
-    /// The simulation that runs on this thread.
-    static CURRENT: RefCell<Option<Rc<Scheduler>>> = const { RefCell::new(None) };
-}
 
 /// The loops of a simulation, and its time.
 pub(super) struct Scheduler {
@@ -44,8 +37,10 @@ struct State {
     /// When which loop has its next turn; of two at the same time chance decides.
     queue: BTreeSet<(Duration, u64, u64)>,
     actors_made: u64,
-    /// Whose turn is going on, innermost last.
-    stack: Vec<u64>,
+    /// What has its turns without ever waiting.
+    fate: Option<Box<dyn FnMut()>>,
+    /// Whose turn it is.
+    current: Option<Arc<Life>>,
     turns: u64,
     /// How much slower than usual the loops go.
     slowness: u64,
@@ -56,40 +51,38 @@ struct State {
 
 /// A loop.
 struct Actor {
-    life: Option<Arc<Life>>,
+    life: Arc<Life>,
     kind: Kind,
-    /// `None` while it has its turn.
-    turns: Option<Box<dyn Turns>>,
+    is_waiting: bool,
+    /// What it is made of, until it begins.
+    making: Option<Making>,
+    /// `None` while it goes on.
+    routine: Option<Routine>,
     is_finished: Arc<AtomicBool>,
 }
 
 /// What a loop does, by which it has its turns more or less often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    World,
     Control,
     Worker,
     Commit,
     Other,
 }
 
-/// Runs the loops of one life.
-#[derive(Debug)]
-pub(super) struct LifeThreads(pub(super) Arc<Life>);
-
-/// A loop, for who started it.
-#[derive(Debug)]
-struct Loop {
-    life: Arc<Life>,
-    actor: u64,
-    is_finished: Arc<AtomicBool>,
+/// Who is next.
+enum Due {
+    Fate(Box<dyn FnMut()>),
+    Loop(u64, Routine),
 }
 
 /// How often to look whether what holds a loop up is over.
 const HELD: Duration = Duration::from_millis(300);
 
-/// With what the loops of a dead instance are unwound.
-struct Killed;
+/// The number of fate among the loops.
+const FATE: u64 = 0;
+/// How often it has its turn, in µs.
+const FATES_TURNS: (u64, u64) = (20_000, 80_000);
 
 // === impl Scheduler ===
 
@@ -101,7 +94,8 @@ impl Scheduler {
             actors: BTreeMap::new(),
             queue: BTreeSet::new(),
             actors_made: 0,
-            stack: Vec::new(),
+            fate: None,
+            current: None,
             turns: 0,
             slowness: 1,
             trace,
@@ -109,20 +103,17 @@ impl Scheduler {
             watch: None,
         };
         let scheduler = Rc::new(Self { time: VirtualTime::default(), state: RefCell::new(state) });
-        CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&scheduler)));
+        here::begin(&scheduler);
         scheduler
     }
 
     /// Ends the simulation: nothing runs any more.
     pub(super) fn end(&self) -> (Trace, Option<String>, u64) {
         self.state.borrow_mut().watch = None;
-        let actors = std::mem::take(&mut self.state.borrow_mut().actors);
-        for actor in actors.values() {
-            actor.life.iter().for_each(|life| life.die());
-        }
-        drop(actors);
-        CURRENT.with(|current| current.borrow_mut().take());
+        self.take_away(|_| true);
+        here::end();
         let mut state = self.state.borrow_mut();
+        state.fate = None;
         (std::mem::take(&mut state.trace), state.violation.take(), state.turns)
     }
 
@@ -150,6 +141,14 @@ impl Scheduler {
         self.state.borrow_mut().trace.note(now, event);
     }
 
+    /// Writes down what whoever has its turn says. That is no event.
+    pub(super) fn tell(&self, what: impl fmt::Display) {
+        let now = self.now();
+        let Ok(mut state) = self.state.try_borrow_mut() else { return };
+        let name = state.current.as_ref().map(|life| life.to_string()).unwrap_or_default();
+        state.trace.tell(now, format_args!("  {name} {what}"));
+    }
+
     /// Something is wrong: nothing goes on.
     pub(super) fn violated(&self, what: impl fmt::Display) {
         self.note(format_args!("VIOLATION: {what}"));
@@ -160,37 +159,51 @@ impl Scheduler {
         self.state.borrow().violation.is_some()
     }
 
-    /// Adds a loop.
-    pub(super) fn add(&self, life: Option<Arc<Life>>, kind: Kind, turns: Box<dyn Turns>) -> (u64, Arc<AtomicBool>) {
+    /// Has this called now and then from now on. It does not wait.
+    pub(super) fn add_fate(&self, fate: Box<dyn FnMut()>) {
+        self.state.borrow_mut().fate = Some(fate);
+        self.schedule_fate();
+    }
+
+    /// Adds a loop; gives what says when it has ended.
+    pub(super) fn add(&self, life: &Arc<Life>, kind: Kind, making: Making) -> Arc<AtomicBool> {
         let now = self.now();
         let mut state = self.state.borrow_mut();
         state.actors_made += 1;
         let (number, is_finished) = (state.actors_made, Arc::new(AtomicBool::new(false)));
-        let actor = Actor { life, kind, turns: Some(turns), is_finished: Arc::clone(&is_finished) };
+        let making_of = move || here::current().state.borrow_mut().actors.get_mut(&number)?.making.take();
+        let actor = Actor {
+            life: Arc::clone(life),
+            kind,
+            is_waiting: false,
+            making: Some(making),
+            routine: Some(Routine::new(Arc::clone(life), making_of)),
+            is_finished: Arc::clone(&is_finished),
+        };
         state.actors.insert(number, actor);
         state.schedule(number, kind, now);
-        (number, is_finished)
+        is_finished
     }
 
-    /// The instance crashes: its loops are no more.
+    /// The instance crashes: its loops are no more. Nobody's turn it is but fate's.
     pub(super) fn kill(&self, life: &Arc<Life>) {
         life.die();
-        let mut gone = Vec::new();
-        {
+        self.take_away(|of| Arc::ptr_eq(of, life));
+    }
+
+    fn take_away(&self, is_gone: impl Fn(&Arc<Life>) -> bool) {
+        let gone: Vec<Actor> = {
             let mut state = self.state.borrow_mut();
-            let is_gone = |actor: &Actor| actor.life.as_ref().is_some_and(|of| Arc::ptr_eq(of, life));
-            let numbers: Vec<u64> =
-                state.actors.iter().filter(|(_, actor)| is_gone(actor)).map(|(number, _)| *number).collect();
-            for number in numbers {
-                // One that has its turn is unwound.
-                if !state.stack.contains(&number) {
-                    gone.extend(state.actors.remove(&number));
-                }
+            state.actors.extract_if(.., |_, actor| is_gone(&actor.life)).map(|(_, actor)| actor).collect()
+        };
+        gone.iter().for_each(|actor| actor.life.die());
+        for mut actor in gone {
+            actor.is_finished.store(true, Ordering::Relaxed);
+            // One that waits or is between two turns goes on from there to its end: what it owns goes on the stack that it was made on.
+            if let (Some(routine), None) = (&mut actor.routine, &actor.making) {
+                while !matches!(routine.go_on(), Paused::Ended | Paused::Panicked(_)) {}
             }
         }
-        // What they own looks at the time when it goes.
-        gone.iter().for_each(|actor| actor.is_finished.store(true, Ordering::Relaxed));
-        drop(gone);
     }
 
     /// Gives turns until then, or until something is wrong.
@@ -203,46 +216,54 @@ impl Scheduler {
 
     /// Gives a turn to the loop that is due first, if one is by then.
     fn run_one(&self, until: Duration) -> bool {
-        let Some((number, mut turns, life, kind)) = self.take_due(until) else { return false };
-        let goes_on = catch_unwind(AssertUnwindSafe(|| {
-            let goes_on = turns.turn(Duration::ZERO);
-            if !goes_on {
-                turns.end();
-                return None;
+        match self.take_due(until) {
+            None => return false,
+            Some(Due::Fate(mut fate)) => {
+                fate();
+                self.state.borrow_mut().fate = Some(fate);
+                self.schedule_fate();
             }
-            Some(turns)
-        }));
-        let is_dead = life.as_ref().is_some_and(|life| life.is_dead());
-        let panicked = match &goes_on {
-            Err(payload) if !payload.is::<Killed>() => Some(message_of(&**payload)),
-            _ => None,
-        };
-        let left = goes_on.ok().flatten();
-        let now = self.now();
-        let mut state = self.state.borrow_mut();
-        state.stack.pop();
-        let dropped = match left {
-            Some(turns) if !is_dead => {
-                if let Some(actor) = state.actors.get_mut(&number) {
-                    actor.turns = Some(turns);
-                    state.schedule(number, kind, now);
-                }
-                None
+            Some(Due::Loop(number, mut routine)) => {
+                let paused = routine.go_on();
+                self.put_aside(number, routine, paused);
             }
-            left => {
-                let actor = state.actors.remove(&number);
-                actor.iter().for_each(|actor| actor.is_finished.store(true, Ordering::Relaxed));
-                Some((left, actor))
-            }
-        };
-        drop(state);
-        drop(dropped);
-        if let Some(message) = panicked {
-            let name = life.map(|life| life.name.clone()).unwrap_or_default();
-            self.violated(format_args!("{kind:?} of {name} panicked: {message}"));
         }
         self.look();
         true
+    }
+
+    fn put_aside(&self, number: u64, routine: Routine, paused: Paused) {
+        let now = self.now();
+        let mut state = self.state.borrow_mut();
+        state.current = None;
+        let Some(actor) = state.actors.get_mut(&number) else { return };
+        let kind = actor.kind;
+        match paused {
+            Paused::Turn | Paused::Until(_) => {
+                actor.routine = Some(routine);
+                actor.is_waiting = matches!(paused, Paused::Until(_));
+                match paused {
+                    Paused::Until(time) => state.schedule_at(number, time),
+                    _ => state.schedule(number, kind, now),
+                }
+            }
+            Paused::Ended | Paused::Panicked(_) => {
+                actor.is_finished.store(true, Ordering::Relaxed);
+                let name = actor.life.name.clone();
+                state.actors.remove(&number);
+                drop(state);
+                if let Paused::Panicked(message) = paused {
+                    self.violated(format_args!("{kind:?} of {name} panicked: {message}"));
+                }
+            }
+        }
+    }
+
+    fn schedule_fate(&self) {
+        let now = self.now();
+        let mut state = self.state.borrow_mut();
+        let wait = Duration::from_micros(state.rng.between(FATES_TURNS.0, FATES_TURNS.1) * state.slowness);
+        state.schedule_at(FATE, now + wait);
     }
 
     /// Has everything looked at now, in the middle of a turn.
@@ -253,7 +274,7 @@ impl Scheduler {
         }
     }
 
-    fn take_due(&self, until: Duration) -> Option<(u64, Box<dyn Turns>, Option<Arc<Life>>, Kind)> {
+    fn take_due(&self, until: Duration) -> Option<Due> {
         let mut state = self.state.borrow_mut();
         loop {
             let first = *state.queue.first().filter(|(at, ..)| *at <= until)?;
@@ -261,24 +282,26 @@ impl Scheduler {
             let (at, _, number) = first;
             self.time.move_to(at);
             let now = self.time.now();
+            if number == FATE {
+                let Some(fate) = state.fate.take() else { continue };
+                state.count_turn(now, number);
+                return Some(Due::Fate(fate));
+            }
             let Some(actor) = state.actors.get_mut(&number) else { continue };
-            let kind = actor.kind;
-            let held_until = actor.life.as_ref().map_or(Duration::ZERO, |life| match kind {
-                Kind::Worker => life.paused.get().max(life.stuck.get()),
+            let life = Arc::clone(&actor.life);
+            let held_until = match actor.kind {
+                Kind::Worker if !actor.is_waiting => life.paused.get().max(life.stuck.get()),
                 _ => life.paused.get(),
-            });
+            };
             if held_until > now {
-                let tie = state.rng.next();
                 // It may be well before.
-                state.queue.insert((held_until.min(now + HELD), tie, number));
+                state.schedule_at(number, held_until.min(now + HELD));
                 continue;
             }
-            let life = actor.life.clone();
-            let Some(turns) = actor.turns.take() else { continue };
-            state.turns += 1;
-            state.trace.turn(now, number);
-            state.stack.push(number);
-            return Some((number, turns, life, kind));
+            let Some(routine) = actor.routine.take() else { continue };
+            state.count_turn(now, number);
+            state.current = Some(life);
+            return Some(Due::Loop(number, routine));
         }
     }
 }
@@ -288,7 +311,6 @@ impl Scheduler {
 impl State {
     fn schedule(&mut self, number: u64, kind: Kind, now: Duration) {
         let (least, most) = match kind {
-            Kind::World => (20_000, 80_000),
             Kind::Control => (2_000, 60_000),
             Kind::Worker => (1_000, 50_000),
             Kind::Commit => (500, 30_000),
@@ -296,98 +318,16 @@ impl State {
         };
         let slowness = if kind == Kind::Commit { 1 } else { self.slowness };
         let wait = Duration::from_micros(self.rng.between(least, most) * slowness);
+        self.schedule_at(number, now + wait);
+    }
+
+    fn schedule_at(&mut self, number: u64, time: Duration) {
         let tie = self.rng.next();
-        self.queue.insert((now + wait, tie, number));
-    }
-}
-
-// === the simulation of this thread ===
-
-/// The simulation that runs on this thread.
-pub(super) fn current() -> Rc<Scheduler> {
-    let current = CURRENT.with(|current| current.borrow().clone());
-    current.expect("what a simulation is made of is used while it runs, on its thread")
-}
-
-/// Whoever has its turn says something.
-pub(super) fn told(what: impl fmt::Display) {
-    let Some(scheduler) = CURRENT.with(|current| current.borrow().clone()) else { return };
-    let now = scheduler.now();
-    let Ok(mut state) = scheduler.state.try_borrow_mut() else { return };
-    let actor = state.stack.last().and_then(|number| state.actors.get(number));
-    let life = actor.and_then(|actor| actor.life.clone());
-    let name = life.map(|life| life.to_string()).unwrap_or_default();
-    state.trace.tell(now, format_args!("  {name} {what}"));
-}
-
-/// Lets time pass for a loop of this life; others have their turns meanwhile.
-pub(super) fn sleep(life: &Life, time: Duration) {
-    if std::thread::panicking() {
-        return;
-    }
-    let scheduler = current();
-    let end = scheduler.now() + time;
-    loop {
-        breathe(life, &scheduler);
-        let until = end.max(life.paused.get());
-        if !scheduler.run_one(until) {
-            if end.max(life.paused.get()) <= until {
-                scheduler.time.move_to(until);
-                break;
-            }
-        }
-    }
-    breathe(life, &scheduler);
-}
-
-/// A call is made; it ends here if the instance is dead, or if nothing is to go on.
-pub(super) fn breathe(life: &Life, scheduler: &Scheduler) {
-    if (life.is_dead() || scheduler.is_violated()) && !std::thread::panicking() {
-        life.die();
-        unwind();
-    }
-}
-
-/// Ends the loop that has its turn.
-pub(super) fn unwind() -> ! {
-    resume_unwind(Box::new(Killed))
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
-}
-
-// === impl LifeThreads ===
-
-impl Threads for LifeThreads {
-    fn run(&self, name: String, make: MakeTurns) -> io::Result<Box<dyn Thread>> {
-        let scheduler = current();
-        let kind = match name.as_str() {
-            name if name.contains("worker") => Kind::Worker,
-            name if name.contains("commit") => Kind::Commit,
-            _ => Kind::Other,
-        };
-        let (actor, is_finished) = match make() {
-            Some(turns) => scheduler.add(Some(Arc::clone(&self.0)), kind, turns),
-            None => (0, Arc::new(AtomicBool::new(true))),
-        };
-        Ok(Box::new(Loop { life: Arc::clone(&self.0), actor, is_finished }))
-    }
-}
-
-// === impl Loop ===
-
-impl Thread for Loop {
-    fn is_finished(&self) -> bool {
-        self.is_finished.load(Ordering::Relaxed)
+        self.queue.insert((time, tie, number));
     }
 
-    fn join(self: Box<Self>) -> bool {
-        // One that sleeps below this call would never go on: it is left behind.
-        while !self.is_finished() && !current().state.borrow().stack.contains(&self.actor) {
-            sleep(&self.life, Duration::from_millis(2));
-        }
-        true
+    fn count_turn(&mut self, now: Duration, number: u64) {
+        self.turns += 1;
+        self.trace.turn(now, number);
     }
 }

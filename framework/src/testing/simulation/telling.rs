@@ -8,7 +8,7 @@ use tracing::{
     span,
 };
 
-use super::scheduler;
+use super::here;
 
 /// Writes down what is said on this thread.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Subscriber for Telling {
         let mut text = Text::default();
         event.record(&mut text);
         let Text { message, fields } = text;
-        scheduler::told(format_args!("{} {message}{fields}", event.metadata().level()));
+        here::told(format_args!("{} {message}{fields}", event.metadata().level()));
     }
 
     fn enter(&self, _: &span::Id) {}

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{life::Life, scheduler};
+use super::{here, life::Life};
 use crate::{log::TopicPartition, state::TaskId, topology::Resolved};
 
 /// Notes what is committed.
@@ -53,7 +53,7 @@ impl Witness {
 
     /// A producer of this life has the id now.
     pub(super) fn initialised(&self, life: &Arc<Life>, transactional_id: &str) {
-        let scheduler = scheduler::current();
+        let scheduler = here::current();
         scheduler.note(format_args!("{life} has {transactional_id}"));
         scheduler.look();
         let metadata_end = self.metadata_end.load(Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl Witness {
 
     /// A commit of this life is final; `transactional_id` is empty without a transaction.
     pub(super) fn committed(&self, life: &Arc<Life>, transactional_id: &str, positions: &[(TopicPartition, i64)]) {
-        let scheduler = scheduler::current();
+        let scheduler = here::current();
         scheduler.look();
         let mut noted = self.noted();
         noted.commits += 1;
