@@ -68,12 +68,15 @@ impl InstanceServing {
 // === impl InstanceServing: how old ===
 
 impl InstanceServing {
-    /// How old a task's committed state may be. An active task's is the latest, unless it is another instance's by now; one that follows
-    /// knows when it had everything.
+    /// How old a task's committed state may be. An active task's is the latest, unless it is another instance's by now, or a commit is under
+    /// way; one that follows knows when it had everything.
     fn staleness(&self, hosted: &HostedTask) -> Option<Duration> {
+        let age = |since: Duration| self.clock.monotonic().saturating_sub(since);
         match (hosted.role, hosted.state) {
-            (Role::Active, HostedState::Running) => Some(self.hearing.doubt()),
-            _ => Some(self.clock.monotonic().saturating_sub(hosted.current_at()?)),
+            (Role::Active, HostedState::Running) => {
+                Some(self.hearing.doubt().max(hosted.committing_since.map_or(Duration::ZERO, age)))
+            }
+            _ => Some(age(hosted.current_at()?)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What an instance hosts, as its other threads may see it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub(crate) struct HostedTask {
     /// How a standby or warm-up stands in its changelogs; of a task that is being promoted, how it stood. `None` of an active task, and until
     /// the follower has looked.
     pub(crate) followed: Option<Followed>,
+    /// Since when (monotonic clock) a commit of an active task is under way: it may be final on the log, and is not in the view yet.
+    pub(crate) committing_since: Option<Duration>,
 }
 
 /// How a standby or warm-up stands in its changelogs.
@@ -70,15 +72,36 @@ impl Hosted {
             before.as_ref().is_some_and(|before| (before.role, before.state) == (Role::Active, HostedState::Running));
         let state = if ran { HostedState::Running } else { HostedState::Restoring };
         let restore = Some(Arc::clone(progress));
-        // One that is promoted goes on being as old as it was.
-        let followed = before.and_then(|before| before.followed);
-        self.set(task, HostedTask { role: Role::Active, state, view, restore, followed });
+        // One that is promoted goes on being as old as it was, and whether a commit that failed is final shows when it runs again.
+        let (followed, committing_since) =
+            before.map_or((None, None), |before| (before.followed, before.committing_since));
+        self.set(task, HostedTask { role: Role::Active, state, view, restore, followed, committing_since });
         !ran
     }
 
     pub(crate) fn running(&self, task: TaskId, view: Arc<TaskView>) {
         let (role, state) = (Role::Active, HostedState::Running);
-        self.set(task, HostedTask { role, state, view, restore: None, followed: None });
+        self.set(task, HostedTask { role, state, view, restore: None, followed: None, committing_since: None });
+    }
+
+    /// A commit of these tasks begins. One that failed before it may be final as well.
+    pub(crate) fn committing(&self, tasks: &BTreeSet<TaskId>, now: Duration) {
+        let mut hosted = self.write();
+        for task in tasks {
+            if let Some(task) = hosted.all.get_mut(task) {
+                task.committing_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// What was committed is in the views.
+    pub(crate) fn committed(&self, tasks: &BTreeSet<TaskId>) {
+        let mut hosted = self.write();
+        for task in tasks {
+            if let Some(task) = hosted.all.get_mut(task) {
+                task.committing_since = None;
+            }
+        }
     }
 
     /// An active task is followed from now on, or a follower has another of the two roles.

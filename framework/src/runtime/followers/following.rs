@@ -124,7 +124,8 @@ impl Following {
         let followed = self.followed.insert(Followed { lag, ends, current_at: self.currency.current_at() }).clone();
         let state = if self.caught_up.is() { HostedState::Running } else { HostedState::Restoring };
         let restore = (!self.had_caught_up).then(|| Arc::clone(self.restore.progress()));
-        let hosted = HostedTask { role, state, view: self.stores.view(), restore, followed: Some(followed) };
+        let (view, followed) = (self.stores.view(), Some(followed));
+        let hosted = HostedTask { role, state, view, restore, followed, committing_since: None };
         Ok(Seen { caught_up, lag, hosted, held_back: self.restore.held_back(now) })
     }
 

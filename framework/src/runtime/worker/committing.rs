@@ -88,6 +88,7 @@ impl Worker {
         }
         let group = self.shared.group.clone();
         self.production.borrow_mut().begin_commit(positions, group, epoch).map_err(Trouble::Clients)?;
+        self.shared.hosted.committing(&tasks, started);
         self.in_flight = Some(InFlight { started, tasks, renews, is_postponed: false });
         Ok(Begun::Now)
     }
@@ -183,6 +184,7 @@ impl Worker {
             }
         }
         drop(production);
+        self.shared.hosted.committed(&tasks);
         self.suspects.retain(|task| !tasks.contains(task));
         if !self.failures.is_empty() || self.hunt.is_some() {
             counts.into_iter().for_each(|(id, records)| self.failures_committed(id, records));
