@@ -50,7 +50,7 @@ failover: setup-test ## What losing an instance costs: kill -9, a freeze, a roll
 simulate: setup ## Whole instances in one thread with everything going wrong, by seed; one alone: ARGS="--seed 17". SEEDS=10000
 	$(CARGO) run $(PROFILE) -p integration-tests --bin simulate -- --seeds $(or $(SEEDS),10000) $(ARGS)
 
-simulate-bugs: setup ## Whether the simulation finds deliberate bugs in release, fencing and promotion, each within 1000 seeds; 15 minutes.
+simulate-bugs: setup ## Whether the simulation finds deliberate bugs in release, fencing and promotion, each within 1000 seeds; some minutes.
 	$(CARGO) build $(PROFILE) -p integration-tests --bin simulate
 	SEEDS=$(or $(SEEDS),1000) integration-tests/bugs/find
 
