@@ -135,7 +135,7 @@ async fn play(guarantee: Guarantee, folder: &Path) -> anyhow::Result<()> {
     }
 
     block_in_place(|| feeding.stop())?;
-    let mut books = block_in_place(|| Books::open(&*log, &topics, guarantee))?;
+    let mut books = block_in_place(|| Books::open(&*log, &topics, guarantee, clock))?;
     let settled = until("all transfers are through", PATIENCE, async || {
         block_in_place(|| books.read())?;
         Ok(books.are_settled())

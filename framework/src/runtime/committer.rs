@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{
-    production::Client,
+    production::{Client, Committed},
     threads::{Threads, Turns, receive, receive_within},
 };
 use crate::{
@@ -21,7 +21,7 @@ pub(super) struct Committer {
     clock: Arc<dyn Clock>,
 }
 
-/// A commit to carry out. The client comes back with the result.
+/// A commit to carry out. It comes back with the result.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) client: Client,
@@ -35,8 +35,8 @@ pub(super) struct Job {
 /// A commit that was carried out.
 #[derive(Debug)]
 pub(super) struct Done {
-    pub(super) client: Client,
-    pub(super) result: Result<(), LogError>,
+    pub(super) job: Job,
+    pub(super) result: Result<Committed, LogError>,
 }
 
 /// What the thread runs.
@@ -82,10 +82,10 @@ impl Committer {
 impl Turns for Committing {
     fn turn(&mut self, patience: Duration) -> bool {
         match receive_within(&self.jobs, patience) {
-            Ok(Job { mut client, positions, group, epoch, timeout }) => {
-                let result = client.commit(&positions, &*group, &epoch, timeout);
+            Ok(mut job) => {
+                let result = job.client.commit(&job.positions, &*job.group, &job.epoch, job.timeout);
                 // If nobody waits for it any more, that was the last.
-                self.done.send(Done { client, result }).is_ok()
+                self.done.send(Done { job, result }).is_ok()
             }
             Err(error) => error == RecvTimeoutError::Timeout,
         }

@@ -23,8 +23,10 @@ use crate::{
 /// The producing side of a worker.
 #[derive(Debug)]
 pub(crate) struct Production {
-    /// `None` while a commit is in flight.
+    /// `None` while a commit is in flight, or postponed.
     client: Option<Client>,
+    /// A commit that goes on under a later epoch.
+    postponed: Option<Job>,
     committer: Committer,
     outbox: Outbox,
     /// Partition counts of all topics that the topology writes to.
@@ -44,6 +46,16 @@ pub(super) enum Client {
     AtLeastOnce {
         producer: Box<dyn Producer>,
     },
+}
+
+/// How a commit ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// All of it is final.
+    Wholly,
+    /// The records are on the log, the positions are not: the group is in a newer generation than the commit. The transaction is as good as
+    /// before, and can be committed under an epoch of that generation.
+    Postponed,
 }
 
 const HERE: &str = "a commit is waited for before anything but records is asked of the producer";
@@ -72,6 +84,7 @@ impl Production {
         };
         Ok(Self {
             client: Some(client),
+            postponed: None,
             committer: Committer::start(threads, format!("millpond-commit-{index}"), Arc::clone(clock))?,
             outbox: Outbox::default(),
             partitions,
@@ -123,12 +136,21 @@ impl Production {
         self.committer.begin(Job { client, positions, group, epoch, timeout: self.timeout })
     }
 
+    /// Goes on with the commit that was postponed, under an epoch of the generation that the group is in.
+    pub(crate) fn resume_commit(&mut self, epoch: Epoch) -> Result<(), LogError> {
+        let job = self.postponed.take().expect("who resumes a commit was told that it is postponed");
+        self.committer.begin(Job { epoch, ..job })
+    }
+
     /// Waits up to `patience` for the commit in flight; `None` while it is not over.
     ///
     /// On an error it is unknown whether it became final, but for [`LogError::Abortable`]: then it did not.
-    pub(crate) fn committed(&mut self, patience: Duration) -> Option<Result<(), LogError>> {
-        Some(self.committer.wait(patience)?.and_then(|Done { client, result }| {
-            self.client = Some(client);
+    pub(crate) fn committed(&mut self, patience: Duration) -> Option<Result<Committed, LogError>> {
+        Some(self.committer.wait(patience)?.and_then(|Done { job, result }| {
+            match result {
+                Ok(Committed::Postponed) => self.postponed = Some(job),
+                Ok(Committed::Wholly) | Err(_) => self.client = Some(job.client),
+            }
             result
         }))
     }
@@ -153,6 +175,9 @@ impl Production {
     /// Takes back what was appended since the last commit, where that is possible (exactly once).
     pub(crate) fn abort(&mut self) -> Result<(), LogError> {
         self.outbox.clear();
+        if let Some(job) = self.postponed.take() {
+            self.client = Some(job.client);
+        }
         match &mut self.client {
             Some(Client::ExactlyOnce { producer, open }) if *open => {
                 producer.abort(self.timeout)?;
@@ -238,7 +263,7 @@ impl Client {
         group: &dyn Group,
         epoch: &Epoch,
         timeout: Duration,
-    ) -> Result<(), LogError> {
+    ) -> Result<Committed, LogError> {
         match self {
             Self::ExactlyOnce { producer, open } => {
                 if !*open {
@@ -247,19 +272,19 @@ impl Client {
                 }
                 // First, so that a record that is refused is told as such: behind it every call says only that the transaction must end.
                 producer.flush(timeout)?;
-                // A stale epoch: the tasks may have moved, but the producer is still good.
-                let metadata = group.metadata(epoch).map_err(|error| match error {
-                    LogError::Fenced { reason } => LogError::Abortable { reason },
-                    error => error,
-                })?;
+                // A stale epoch: whether the tasks stay here is not known yet, but nothing of them was given to the group.
+                let metadata = match group.metadata(epoch) {
+                    Err(LogError::Fenced { .. }) => return Ok(Committed::Postponed),
+                    metadata => metadata?,
+                };
                 producer.send_offsets(positions, &metadata)?;
                 producer.commit(timeout)?;
                 *open = false;
-                Ok(())
+                Ok(Committed::Wholly)
             }
             Self::AtLeastOnce { producer } => {
                 producer.flush(timeout)?;
-                group.commit(epoch, positions)
+                group.commit(epoch, positions).map(|()| Committed::Wholly)
             }
         }
     }

@@ -209,7 +209,7 @@ impl Worker {
         // Restores go first: who asks for their state is waiting.
         let more = (!self.is_restoring() && self.warm_up()?) || more;
         let mut wait = if more || restoring { Duration::ZERO } else { self.wait(now).min(idle) };
-        if self.in_flight.is_some() {
+        if self.resume_commit()? {
             // Without room, or without records, there is nothing else to wait for.
             self.settle(if self.is_full() { idle } else { wait })?;
             wait = Duration::ZERO;

@@ -94,7 +94,7 @@ impl Bed {
             fleet.start(number, None)?;
         }
         fleet.all_ready().await?;
-        let books = block_in_place(|| Books::open(&*log, &topics, kind.guarantee))?.with_clock(clock);
+        let books = block_in_place(|| Books::open(&*log, &topics, kind.guarantee, clock))?;
         let observer = Observer::start(&fleet.urls(), 1, clock, scale.asking)?;
         let feeding = feeder.run(scale.rate);
         let watch = Watch::start(books);

@@ -29,6 +29,8 @@ pub async fn join(options: &Options, bars: &mut Bars) -> anyhow::Result<()> {
     let asking = Asking { pause: Duration::from_millis(50), ..NOW_AND_THEN };
     let scale = Scale { instances: 4, at_first: 3, partitions: PARTITIONS, rate: RATE, asking };
     let mut bed = Bed::start(scale, options).await?;
+    // Behind the gap of the start.
+    bed.pass(AFTER).await?;
     let began = bed.now();
     bed.pass(BEFORE).await?;
     let before = bed.settled().await?;

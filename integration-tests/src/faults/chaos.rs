@@ -120,7 +120,7 @@ pub async fn chaos(plan: &Chaos, folder: &Path) -> anyhow::Result<Outcome> {
     }
     wires.set_pids(fleet.pids());
     fleet.all_ready().await?;
-    let books = block_in_place(|| Books::open(&*log, &topics, kind.guarantee))?.with_clock(clock);
+    let books = block_in_place(|| Books::open(&*log, &topics, kind.guarantee, clock))?;
     let observer = Observer::start(&urls, plan.seed, clock, ASKING)?;
     let audit = Audit::new(observer.answers(), kind.guarantee);
     let feeding = feeder.run(RATE);

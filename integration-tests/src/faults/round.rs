@@ -98,7 +98,7 @@ pub async fn round(broker: &mut Broker, plan: &Plan, folder: &Path) -> anyhow::R
     block_in_place(|| feeding.stop())?;
     fleet.all_ready().await?;
 
-    let mut books = block_in_place(|| Books::open(&*log, &topics, plan.guarantee))?.with_clock(clock);
+    let mut books = block_in_place(|| Books::open(&*log, &topics, plan.guarantee, clock))?;
     let settled = fleet
         .until("all transfers are through", async || {
             block_in_place(|| books.read())?;

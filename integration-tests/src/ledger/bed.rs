@@ -14,6 +14,7 @@ use millpond::{
     config::{Guarantee, MemoryShares},
     log::embedded::EmbeddedLog,
     testing::{Failpoint, Fault, Faults, FaultyLog},
+    time::SystemClock,
 };
 use tokio::task::{JoinHandle, block_in_place};
 
@@ -66,7 +67,7 @@ impl Bed {
         let folder = tempfile::tempdir()?;
         let mut bed = Self { log, folder, guarantee, feeder, books: None, running: None, lives: 0 };
         bed.start(None).await?;
-        bed.books = Some(Books::open(&bed.log, &topics, guarantee)?);
+        bed.books = Some(Books::open(&bed.log, &topics, guarantee, SystemClock::new())?);
         Ok(bed)
     }
 

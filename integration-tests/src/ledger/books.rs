@@ -81,11 +81,11 @@ const POLL: Duration = Duration::from_millis(50);
 // === impl Books ===
 
 impl Books {
-    /// The books of the ledger that has these topics; its changelogs must exist.
+    /// The books of the ledger that has these topics; its changelogs must exist. Whoever compares times with those of others gives their clock.
     ///
     /// # Errors
     /// When the log refuses.
-    pub fn open(log: &dyn Log, topics: &Topics, guarantee: Guarantee) -> anyhow::Result<Self> {
+    pub fn open(log: &dyn Log, topics: &Topics, guarantee: Guarantee, clock: SystemClock) -> anyhow::Result<Self> {
         let topics = topics.clone();
         let changelog = |store: &str| format!("{}-{store}-changelog", topics.prefix);
         let (balances_changelog, counts_changelog) = (changelog(BALANCES), changelog(COUNTS));
@@ -96,14 +96,7 @@ impl Books {
                 reader.assign(&TopicPartition::new(Arc::clone(&topic), partition), ReadFrom::Beginning)?;
             }
         }
-        let (clock, page) = (SystemClock::new(), Page::default());
-        Ok(Self { reader, topics, balances_changelog, counts_changelog, guarantee, clock, page })
-    }
-
-    /// The same, which tells the time by this clock.
-    #[must_use]
-    pub fn with_clock(self, clock: SystemClock) -> Self {
-        Self { clock, ..self }
+        Ok(Self { reader, topics, balances_changelog, counts_changelog, guarantee, clock, page: Page::default() })
     }
 
     /// What was promised of them.

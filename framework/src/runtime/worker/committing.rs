@@ -7,9 +7,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Slot, Worker, processing::guarded, recovery::Trouble};
 use crate::{
-    log::LogError,
+    log::{Epoch, LogError},
     processor::ProcessError,
-    runtime::{Report, failures::Halt, task::IDLE_WAIT},
+    runtime::{Report, failures::Halt, production::Committed, task::IDLE_WAIT},
     state::TaskId,
 };
 
@@ -37,6 +37,8 @@ pub(super) struct InFlight {
     tasks: BTreeSet<TaskId>,
     /// It holds the positions of all tasks.
     renews: bool,
+    /// It waits for the cluster to confirm the epoch of the generation that came meanwhile.
+    is_postponed: bool,
 }
 
 // === impl Worker ===
@@ -48,16 +50,7 @@ impl Worker {
         let started = self.shared.clock.monotonic();
         self.next_commit = started + self.shared.settings.commit_interval;
         self.observe();
-        let Some(epoch) = self.epoch.clone() else { return Ok(Begun::Later) };
-        // A newer generation has come, and the cluster has not yet confirmed that the tasks stay: they go on, the commit waits.
-        if self.shared.group.epoch().as_ref() != Some(&epoch) {
-            return Ok(Begun::Later);
-        }
-        // The client knows of it before the membership tells: in SyncGroup it may wait for a leader that stands still as long as its
-        // session lasts, and until then each commit would be refused.
-        if matches!(self.shared.group.metadata(&epoch), Err(LogError::Fenced { .. })) {
-            return Ok(Begun::Later);
-        }
+        let Some(epoch) = self.confirmed_epoch() else { return Ok(Begun::Later) };
         for (id, slot) in &self.tasks {
             if let Slot::Running(task) = slot {
                 task.check().map_err(|error| Trouble::of(*id, error))?;
@@ -95,8 +88,32 @@ impl Worker {
         }
         let group = self.shared.group.clone();
         self.production.borrow_mut().begin_commit(positions, group, epoch).map_err(Trouble::Clients)?;
-        self.in_flight = Some(InFlight { started, tasks, renews });
+        self.in_flight = Some(InFlight { started, tasks, renews, is_postponed: false });
         Ok(Begun::Now)
+    }
+
+    /// What to commit under; `None` when a newer generation has come, and the cluster has not yet confirmed that the tasks stay: they go on,
+    /// the commit waits.
+    fn confirmed_epoch(&self) -> Option<Epoch> {
+        let epoch = self.epoch.clone()?;
+        let group = &self.shared.group;
+        // The client knows of a generation before the membership tells: in SyncGroup it may wait for a leader that stands still as long as its
+        // session lasts, and until then each commit would be refused.
+        let is_past = matches!(group.metadata(&epoch), Err(LogError::Fenced { .. }));
+        (group.epoch().as_ref() == Some(&epoch) && !is_past).then_some(epoch)
+    }
+
+    /// Goes on with a commit that was postponed, if it can. Whether one is under way.
+    pub(super) fn resume_commit(&mut self) -> Result<bool, Trouble> {
+        if !self.in_flight.as_ref().is_some_and(|commit| commit.is_postponed) {
+            return Ok(self.in_flight.is_some());
+        }
+        let Some(epoch) = self.confirmed_epoch() else { return Ok(false) };
+        self.production.borrow_mut().resume_commit(epoch).map_err(Trouble::Clients)?;
+        if let Some(commit) = &mut self.in_flight {
+            commit.is_postponed = false;
+        }
+        Ok(true)
     }
 
     /// Whether a task has processed all there is. One that is restored, or has not fetched yet, has not.
@@ -110,23 +127,34 @@ impl Worker {
 
     /// Waits up to `patience` for the commit in flight, if there is one; when the log has it, the local state follows.
     pub(super) fn settle(&mut self, patience: Duration) -> Result<(), Trouble> {
-        if self.in_flight.is_none() {
+        if !self.resume_commit()? {
             return Ok(());
         }
         let Some(result) = self.production.borrow_mut().committed(patience) else { return Ok(()) };
-        let Some(InFlight { started, tasks, renews }) = self.in_flight.take() else { return Ok(()) };
+        let Some(commit) = self.in_flight.take() else { return Ok(()) };
+        let InFlight { started, tasks, renews, .. } = commit;
         match result {
             Err(error) => Err(self.commit_failed(tasks, error)),
-            Ok(()) => self.finish(started, tasks, renews),
+            Ok(Committed::Wholly) => self.finish(started, tasks, renews),
+            Ok(Committed::Postponed) => {
+                self.in_flight = Some(InFlight { started, tasks, renews, is_postponed: true });
+                Ok(())
+            }
         }
     }
 
-    /// Waits for the commit in flight, if there is one, however long it takes; each of its steps has a deadline.
+    /// Waits for the commit in flight, if there is one, however long it takes; each of its steps has a deadline. One that is postponed
+    /// fails: what confirms its epoch would be heard of after this.
     pub(super) fn settle_wholly(&mut self) -> Result<(), Trouble> {
         while self.in_flight.is_some() {
             // Waiting for the log is no lack of progress.
             self.mark_progress();
-            self.settle(IDLE_WAIT)?;
+            if self.resume_commit()? {
+                self.settle(IDLE_WAIT)?;
+            } else if let Some(InFlight { tasks, .. }) = self.in_flight.take() {
+                let reason = "the group has a new generation, and nobody has confirmed yet that the tasks stay".into();
+                return Err(self.commit_failed(tasks, LogError::Abortable { reason }));
+            }
         }
         Ok(())
     }
