@@ -10,7 +10,7 @@ SECONDS ?= 1800
 
 VECTORS ?= integration-tests/vectors
 
-.PHONY: demo test check bench conformance repeat faults chaos failover build setup setup-test
+.PHONY: demo test check bench conformance repeat faults chaos failover simulate simulate-bugs build setup setup-test
 
 demo: setup ## Run the main job: three instances on the embedded log, all flights, queries. ARGS=--exit ends when all answers are right.
 	$(CARGO) run $(PROFILE) -p flights -- demo $(ARGS)
@@ -46,6 +46,13 @@ chaos: setup-test ## Five instances, everything that can go wrong at random, sev
 failover: setup-test ## What losing an instance costs: kill -9, a freeze, a rolling restart, a fourth instance; some minutes. ARGS="kill --times 10"
 	$(CARGO) build $(PROFILE) -p integration-tests --bins
 	$(CARGO) run $(PROFILE) -p integration-tests --bin failover -- $(ARGS)
+
+simulate: setup ## Whole instances in one thread with everything going wrong, by seed; one alone: ARGS="--seed 17". SEEDS=10000
+	$(CARGO) run $(PROFILE) -p integration-tests --bin simulate -- --seeds $(or $(SEEDS),10000) $(ARGS)
+
+simulate-bugs: setup ## Whether the simulation finds deliberate bugs in release, fencing and promotion, each within 1000 seeds; some minutes.
+	$(CARGO) build $(PROFILE) -p integration-tests --bin simulate
+	SEEDS=$(or $(SEEDS),1000) integration-tests/bugs/find
 
 build: setup
 	$(CARGO) build $(PROFILE) --workspace --all-targets

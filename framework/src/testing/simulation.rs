@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn instances_lose_nothing_whatever_happens() {
-        play_all(0..100).unwrap_or_else(|what| panic!("{what}"));
+        play_all(0..300).unwrap_or_else(|what| panic!("{what}"));
     }
 
     #[test]

@@ -194,7 +194,9 @@ impl Scheduler {
     fn take_away(&self, is_gone: impl Fn(&Arc<Life>) -> bool) {
         let gone: Vec<Actor> = {
             let mut state = self.state.borrow_mut();
-            state.actors.extract_if(.., |_, actor| is_gone(&actor.life)).map(|(_, actor)| actor).collect()
+            let numbers: Vec<u64> =
+                state.actors.iter().filter(|(_, actor)| is_gone(&actor.life)).map(|(number, _)| *number).collect();
+            numbers.iter().filter_map(|number| state.actors.remove(number)).collect()
         };
         gone.iter().for_each(|actor| actor.life.die());
         for mut actor in gone {

@@ -156,14 +156,14 @@ impl Workload {
                 for record in batch.iter() {
                     let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
                     let at = || format!("{} at {}", batch.source(), record.offset);
-                    self.check_output(topic, text(record.key), &text(record.value))
+                    self.check_output(topic, &text(record.key), &text(record.value))
                         .map_err(|what| format!("{what}; {}", at()))?;
                 }
             }
         }
     }
 
-    fn check_output(&mut self, topic: &'static str, key: String, value: &str) -> Result<(), String> {
+    fn check_output(&mut self, topic: &'static str, key: &str, value: &str) -> Result<(), String> {
         let exactly_once = self.guarantee == Guarantee::ExactlyOnce;
         if topic == "seen" {
             let number = value.parse().map_err(|_| format!("`{value}` is no number"))?;
@@ -173,14 +173,14 @@ impl Workload {
             return Ok(());
         }
         let tally = Tally::parse(value).ok_or_else(|| format!("`{value}` is no tally"))?;
-        let before = self.written.insert((topic, key.clone()), tally).unwrap_or_default();
+        let before = self.written.insert((topic, key.to_owned()), tally).unwrap_or_default();
         if exactly_once && tally.count != before.count + 1 {
             return Err(format!(
                 "the tally of {key} goes from {} to {}: something was lost or came twice",
                 before.count, tally.count
             ));
         }
-        if exactly_once && self.truth.get(&(topic, key.clone())).is_none_or(|truth| tally.count > truth.count) {
+        if exactly_once && self.truth.get(&(topic, key.to_owned())).is_none_or(|truth| tally.count > truth.count) {
             return Err(format!("the tally of {key} is {}, so many were never fed", tally.count));
         }
         Ok(())

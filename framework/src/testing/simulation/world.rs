@@ -54,10 +54,13 @@ pub(super) struct World {
     gaps: RefCell<Option<Gaps>>,
     /// Which life has which task as active, and can commit for it.
     owned: RefCell<BTreeMap<TaskId, u64>>,
-    /// The group as the log knows it. It is of a membership that never joins.
-    group: RefCell<Option<(Box<dyn Membership>, Arc<dyn Group>)>>,
+    /// The group as the log knows it.
+    group: RefCell<Option<Outside>>,
     ends: RefCell<Box<dyn Reader>>,
 }
+
+/// A membership that never joins, and its group.
+type Outside = (Box<dyn Membership>, Arc<dyn Group>);
 
 /// Who may be there.
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -261,7 +264,7 @@ fn staying(instances: &[Instance]) -> impl Iterator<Item = &Living> {
 }
 
 /// A membership that is never polled, to ask the group by.
-fn outside(log: &EmbeddedLog) -> Option<(Box<dyn Membership>, Arc<dyn Group>)> {
+fn outside(log: &EmbeddedLog) -> Option<Outside> {
     let options = MembershipOptions {
         group_id: APPLICATION.into(),
         client_id: "nobody".into(),
