@@ -272,6 +272,9 @@ fn open(log: Option<Arc<dyn Log>>, config: &Config) -> Result<Arc<dyn Log>, AppE
     }
 }
 
+/// Two answers may be late.
+const LEAST_SUSPICION: Duration = Duration::from_millis(600);
+
 fn check(config: &Config) -> Result<(), AppError> {
     let wrong = |setting, problem: &str| Err(AppError::Setting { setting, problem: problem.into() });
     check_name("the instance id", &config.instance_id)?;
@@ -290,7 +293,16 @@ fn check(config: &Config) -> Result<(), AppError> {
         );
     }
     if config.session_timeout >= config.max_poll_interval {
-        return wrong("max_poll_interval", "must be longer than the session timeout");
+        let problem =
+            "(MILLPOND_MAX_POLL_INTERVAL_MS) must be longer than the session timeout (MILLPOND_SESSION_TIMEOUT_MS)";
+        return wrong("max_poll_interval", problem);
+    }
+    if config.effective_suspicion_timeout().is_some_and(|timeout| timeout < LEAST_SUSPICION) {
+        let problem = format!(
+            "(MILLPOND_SUSPICION_TIMEOUT_MS) must be 0, for never, or {} ms at the least: instances ask each other five times a second",
+            LEAST_SUSPICION.as_millis()
+        );
+        return wrong("suspicion_timeout", &problem);
     }
     Ok(())
 }

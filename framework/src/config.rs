@@ -275,7 +275,7 @@ impl Config {
                 self.window_changelog_additional_retention = millis(variable, value)?;
             }
             "CAPACITY" => self.capacity = natural(variable, value)?,
-            "ZONE" => self.zone = Some(value.into()),
+            "ZONE" => self.zone = (!value.is_empty()).then(|| value.into()),
             _ => {
                 if let Some(name) = setting.strip_prefix("TOPIC_") {
                     let name = name.to_ascii_lowercase().replace('_', ".");

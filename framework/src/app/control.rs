@@ -330,8 +330,8 @@ impl Control {
                 self.followers.drop_all();
             }
             Action::UpdateEpoch { epoch } => self.workers.set_epoch(&epoch),
+            Action::Evicted => self.shared.metrics.cluster_evicted.inc(),
             Action::Rejoin => {
-                self.shared.metrics.cluster_evicted.inc();
                 // As when the membership is lost.
                 self.shared.hosted.clear();
                 self.pulse.begin();

@@ -159,6 +159,10 @@ impl Serving for InstanceServing {
 
     fn health(&self) -> Health {
         let mut health = self.status.health();
+        if !self.status.is_starting() && !self.pulse.may_answer() {
+            let doubt = "it stood still, and whether it is still a member is not certain yet".to_owned();
+            health.ready = Err(health.ready.err().into_iter().flatten().chain([doubt]).collect());
+        }
         // A standby or warm-up that waits keeps nobody from being served.
         let active = self.restores().into_iter().filter(|restore| restore.role == Role::Active);
         let held_back = active.filter_map(|RestoreStatus { task, held_back, .. }| {

@@ -161,6 +161,9 @@ impl Status {
             not_live.push("a worker has made no progress for longer than max_poll_interval".into());
         }
         let mut not_ready = not_live.clone();
+        if self.requested() != StopRequest::None {
+            not_ready.push("stopping: others take over what it has".into());
+        }
         not_ready.extend(signs.starting.iter().cloned());
         not_ready.extend(signs.log_away.iter().map(|(_, reason)| format!("the log cannot be reached: {reason}")));
         let failed: Vec<_> = signs.failed.iter().map(|(task, error)| (*task, error.clone())).collect();

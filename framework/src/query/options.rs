@@ -10,7 +10,7 @@ pub struct QueryOptions {
     pub deadline: Duration,
     /// The longest deadline that a request may ask for; more is cut to it. Default 60 s.
     pub max_deadline: Duration,
-    /// How long a request waits for an owner while a key has none, or one that cannot be asked. Default 2 s.
+    /// How long a request waits for an owner while a key has none, or one that cannot be asked. Default 3 s.
     pub owner_wait: Duration,
     /// How long it waits for an owner that is restoring the store from far behind. Default 500 ms. Of one that has little left, as after a
     /// promotion, it waits as for an owner that changes.
@@ -41,7 +41,7 @@ impl Default for QueryOptions {
         Self {
             deadline: Duration::from_secs(5),
             max_deadline: Duration::from_secs(60),
-            owner_wait: Duration::from_secs(2),
+            owner_wait: Duration::from_secs(3),
             restoring_wait: Duration::from_millis(500),
             hedge_after: Duration::from_millis(50),
             max_in_flight: 1024,

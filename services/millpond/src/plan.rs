@@ -37,6 +37,11 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<String> {
 
 /// `GET /cluster` of a live instance.
 fn ask(url: &str) -> anyhow::Result<ClusterDescription> {
+    let url = match url.split_once("://") {
+        Some(("http", _)) => url.to_owned(),
+        Some((scheme, _)) => bail!("{url}: instances speak http, not {scheme}"),
+        None => format!("http://{url}"),
+    };
     let url = format!("{}/cluster", url.trim_end_matches('/').trim_end_matches("/cluster"));
     let answer = async {
         let client = reqwest::Client::builder().timeout(PATIENCE).build()?;

@@ -96,6 +96,8 @@ pub enum Action {
         /// What they commit with.
         epoch: Epoch,
     },
+    /// A membership of this instance, the present one or one that is over already, was ended by others: count it.
+    Evicted,
     /// Leave the group and join it again as another member, which [`crate::log::MembershipEvent::Joined`] then tells. The tasks are
     /// dropped already.
     Rejoin,

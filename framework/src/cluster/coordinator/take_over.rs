@@ -44,11 +44,15 @@ impl Coordinator {
 
     /// An eviction that counts was read.
     pub(super) fn apply_eviction(&mut self, now: Duration, eviction: &Eviction, change: Change) {
-        let Some(epoch) = self.epoch.clone().filter(|_| change == Change::Eviction && self.phase != Phase::Loading)
-        else {
+        if change != Change::Eviction || self.phase == Phase::Loading {
             return;
-        };
+        }
         let Eviction { instance_id, member_id, by, .. } = eviction;
+        if *instance_id == self.identity.instance_id {
+            self.actions.push(Action::Evicted);
+        }
+        // The end of the session may have been heard of before.
+        let Some(epoch) = self.epoch.clone() else { return };
         tracing::warn!(%instance_id, %member_id, %by, "evicted");
         if *instance_id == self.identity.instance_id && *member_id == epoch.member_id {
             return self.put_out(&format!("evicted by `{by}`, which did not hear this instance"));

@@ -547,6 +547,7 @@ impl World {
             Action::PublishEvictionTombstone { instance_id } => {
                 process.outbox.push_back(MetadataRecord::EvictionGone(instance_id));
             }
+            Action::Evicted => {}
             Action::Rejoin => {
                 process.membership.clear();
                 process.wants_to_join = true;

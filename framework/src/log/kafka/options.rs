@@ -18,7 +18,7 @@ pub struct KafkaOptions {
     /// The name of this instance, which brokers show in their logs and quotas.
     pub client_id: String,
     /// More settings by librdkafka's names, for all clients: `security.protocol`, `sasl.*`, `ssl.*`, `compression.type`
-    /// (default `none`), `linger.ms`, `fetch.wait.max.ms` and so on. Those that the framework relies on are refused.
+    /// (default `none`), `linger.ms`, `fetch.wait.max.ms` (up to 500) and so on. Those that the framework relies on are refused.
     pub properties: BTreeMap<String, String>,
     /// Bytes that a reader may have fetched and not yet been asked for. Default 16 MiB.
     pub fetched_bytes: usize,
@@ -113,6 +113,10 @@ const FIXED: &[&str] = &[
     "log.queue",
 ];
 
+/// How long a fetch may wait for records, and at the most: what standbys answer is as old as they know the ends of changelogs to be.
+const FETCH_WAIT: &str = "fetch.wait.max.ms";
+const LONGEST_FETCH_WAIT_MS: u32 = 500;
+
 // === impl KafkaOptions ===
 
 impl Default for KafkaOptions {
@@ -155,6 +159,14 @@ impl Settings {
         }
         if let Some(name) = options.properties.keys().find(|name| FIXED.contains(&name.as_str())) {
             return refused(name, "the framework sets it itself".into());
+        }
+        if let Some(wait) = options.properties.get(FETCH_WAIT)
+            && wait.parse::<u32>().is_ok_and(|wait_ms| wait_ms > LONGEST_FETCH_WAIT_MS)
+        {
+            let reason = format!(
+                "{wait} is more than {LONGEST_FETCH_WAIT_MS}: restores, standbys and idle tasks learn of the ends of partitions by fetches"
+            );
+            return refused(FETCH_WAIT, reason);
         }
         let clock = SystemClock::new();
         let settings = Self { options, clock, lines: Arc::new(Lines::new(Arc::new(clock))) };

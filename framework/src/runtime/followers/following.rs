@@ -111,7 +111,7 @@ impl Following {
         if let Some(current_ms) = self.currency.look(self.restore.stands().map(|(_, next, end)| (next, end)), known) {
             self.stores.commit(&CommitPoint { current_ms: Some(current_ms), ..CommitPoint::default() })?;
         }
-        let caught_up = self.caught_up.look(lag);
+        let caught_up = self.caught_up.look(lag, self.currency.current_at().is_some());
         if caught_up == Some(true) {
             self.note_beginnings()?;
             self.had_caught_up = true;

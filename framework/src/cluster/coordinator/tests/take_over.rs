@@ -117,9 +117,9 @@ fn only_a_leader_is_evicted_by_others_and_nobody_at_least_once() {
 #[test]
 fn who_is_evicted_drops_everything_and_comes_back_as_another_member() {
     let mut a = Instance::alone(task(0));
-    assert_eq!(a.read(eviction(("a", "a-0"), 1, ("b", "b-1"))), [], "an earlier membership");
+    assert_eq!(a.read(eviction(("a", "a-0"), 1, ("b", "b-1"))), [Action::Evicted], "an earlier membership");
     let out = a.read(eviction(("a", "a-1"), 1, ("b", "b-1")));
-    assert_eq!(out, [Action::DropAll, Action::Rejoin]);
+    assert_eq!(out, [Action::Evicted, Action::DropAll, Action::Rejoin]);
     a.step(Event::AllDropped);
     assert_eq!(a.join(2, false), [Action::DropAll, Action::Rejoin], "not as the same member");
     a.step(Event::AllDropped);
