@@ -189,13 +189,14 @@ mod tests {
 
     #[test]
     fn answers_are_never_older_than_they_say() -> anyhow::Result<()> {
-        assert_eq!(wrong(&[(1, 1, true, 0), (2, 2, true, 0), (4, 2, false, 0)])?, None);
+        assert_eq!(wrong(&[(1, 1, true, 0), (2, 2, true, 0), (4, 3, false, 0)])?, None);
         let older = wrong(&[(2, 2, true, 0), (4, 1, true, 0)])?.unwrap_or_default();
         assert!(older.contains("before was account-0000"), "{older}");
         assert_eq!(wrong(&[(2, 2, true, 0), (4, 1, false, 2)])?, None, "it says so");
         assert!(wrong(&[(2, 2, true, 0), (5, 1, false, 2)])?.is_some(), "it is even older");
-        assert!(wrong(&[(2, 2, false, 0), (3, 1, true, 0)])?.is_none(), "a follower was faster");
-        assert!(wrong(&[(6, 2, true, 0)])?.is_some(), "long committed");
+        assert!(wrong(&[(2, 2, false, 0), (3, 1, true, 0)])?.is_some(), "a follower was faster");
+        assert_eq!(wrong(&[(2, 2, false, 0), (3, 1, true, 2)])?, None, "its commit has been under way for so long");
+        assert!(wrong(&[(6, 2, true, 0)])?.is_some(), "it was committed");
         assert!(wrong(&[(2, 5, true, 0)])?.is_some_and(|wrong| wrong.contains("never committed")));
         Ok(())
     }
