@@ -1,4 +1,4 @@
-//! Dashboards and alerts use only metrics that a running instance exposes.
+//! Dashboards and alerts use only metrics that running instances expose.
 
 use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};
 
@@ -39,24 +39,33 @@ async fn every_metric_of_a_dashboard_is_exposed() -> anyhow::Result<()> {
     let topology = Topology::builder("dashboards");
     let words = topology.stream(&*topic, Serdes::<String, Option<String>>::json());
     words.group_by_key().count().materialized("counts").queryable();
+    let topology = topology.build()?;
     let folder = tempfile::tempdir()?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let config = Config {
-        instance_id: "a".into(),
-        http: ([127, 0, 0, 1], port).into(),
-        state_dir: folder.path().into(),
-        threads: 1,
-        ..Config::default()
+    let start = async |id: &str| {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let config = Config {
+            instance_id: id.into(),
+            http: ([127, 0, 0, 1], port).into(),
+            state_dir: folder.path().join(id),
+            threads: 1,
+            ..Config::default()
+        };
+        anyhow::Ok(App::new(topology.clone(), config).with_log(Arc::clone(&log)).start().await?)
     };
-    let instance = App::new(topology.build()?, config).with_log(log).start().await?;
-    let url = instance.url().to_owned();
+    // One processes, the other follows.
+    let (a, b) = (start("a").await?, start("b").await?);
+    let url = a.url().to_owned();
     until("the count is visible", Duration::from_secs(30), async || {
         Ok(reqwest::get(format!("{url}/stores/counts/keys/k")).await?.status().is_success())
     })
     .await?;
     let mut missing = BTreeSet::new();
     until("all metrics have samples", Duration::from_secs(10), async || {
-        let exposed = exposed(&reqwest::get(format!("{url}/metrics")).await?.text().await?);
+        let mut text = String::new();
+        for instance in [&a, &b] {
+            text += &reqwest::get(format!("{}/metrics", instance.url())).await?.text().await?;
+        }
+        let exposed = exposed(&text);
         let used = metrics_used(&checkout::root())?;
         ensure!(used.len() > 10, "found only {used:?}");
         missing = used.difference(&exposed).cloned().collect();
@@ -64,6 +73,7 @@ async fn every_metric_of_a_dashboard_is_exposed() -> anyhow::Result<()> {
     })
     .await
     .map_err(|error| error.context(format!("used but not exposed: {missing:?}")))?;
-    instance.stop().await?;
+    b.stop().await?;
+    a.stop().await?;
     Ok(())
 }
