@@ -61,6 +61,9 @@ pub struct Config {
     /// How many records of its changelogs a standby or warm-up may lack and still count as caught up: the task may move there. Default
     /// 10,000. `MILLPOND_ACCEPTABLE_RECOVERY_LAG`; `acceptable.recovery.lag` of Kafka Streams.
     pub acceptable_recovery_lag: u64,
+    /// How long the places of an instance that is gone, as a standby or to become one, are kept for it, before others are given them and read
+    /// changelogs from the beginning. Default 60 s; 0: not at all. `MILLPOND_STANDBY_REPLACEMENT_DELAY_MS`.
+    pub standby_replacement_delay: Duration,
     /// How long a cluster that starts again waits for the members that have its state, before those that came first restore it from
     /// changelogs. Default 3 s. `MILLPOND_STATE_WAIT_MS`.
     pub state_wait: Duration,
@@ -161,6 +164,7 @@ impl Default for Config {
             num_standby_replicas: 1,
             max_warmup_replicas: 2,
             acceptable_recovery_lag: 10_000,
+            standby_replacement_delay: Duration::from_secs(60),
             state_wait: Duration::from_secs(3),
             session_timeout: Duration::from_secs(6),
             suspicion_timeout: Duration::from_millis(1500),
@@ -243,6 +247,10 @@ impl Config {
             "MAX_WARMUP_REPLICAS" => self.max_warmup_replicas = natural(variable, value)?,
             "ACCEPTABLE_RECOVERY_LAG" => {
                 self.acceptable_recovery_lag = parse(variable, value, "a number of records, or 0")?;
+            }
+            "STANDBY_REPLACEMENT_DELAY_MS" => {
+                let ms = parse(variable, value, "a number of milliseconds, or 0")?;
+                self.standby_replacement_delay = Duration::from_millis(ms);
             }
             "SESSION_TIMEOUT_MS" => self.session_timeout = millis(variable, value)?,
             "DRAIN_TIMEOUT_MS" => {

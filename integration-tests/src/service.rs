@@ -381,6 +381,15 @@ impl Instance {
         Ok(self.metric("millpond_task_records_total").await?.values().sum())
     }
 
+    /// How many commits it has made since its process began.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn commits(&self) -> anyhow::Result<f64> {
+        let commits = self.metric("millpond_commits_total").await?;
+        Ok(commits.get(r#"{outcome="ok"}"#).copied().unwrap_or(0.0))
+    }
+
     /// How many changelog records it has restored since its process began.
     ///
     /// # Errors

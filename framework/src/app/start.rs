@@ -137,6 +137,7 @@ impl Start {
                 evicts: config.effective_suspicion_timeout().is_some(),
                 num_standby_replicas: config.num_standby_replicas,
                 max_warmup_replicas: config.max_warmup_replicas.max(1),
+                standby_replacement_delay: config.standby_replacement_delay,
                 ..Settings::default()
             },
         );

@@ -27,7 +27,12 @@ pub use self::{
     event::{Event, TaskEvent},
     settings::{Identity, Settings},
 };
-use self::{leader::Leading, local::LocalTasks, publisher::Publisher, take_over::TakeOver};
+use self::{
+    leader::{Absences, Leading},
+    local::LocalTasks,
+    publisher::Publisher,
+    take_over::TakeOver,
+};
 
 /// The membership of one instance in its cluster. Pure: it does nothing but answer events with actions, and the only time it
 /// knows is the `now` of each event. The protocol is described at [`crate::cluster`].
@@ -46,6 +51,7 @@ pub struct Coordinator {
     draining: bool,
     drained: bool,
     leading: Option<Leading>,
+    absences: Absences,
     take_over: TakeOver,
     local: LocalTasks,
     publisher: Publisher,
@@ -85,6 +91,7 @@ impl Coordinator {
             draining: false,
             drained: false,
             leading: None,
+            absences: Absences::default(),
             take_over: TakeOver::default(),
             local: LocalTasks::default(),
             actions: Vec::new(),
@@ -181,6 +188,7 @@ impl Coordinator {
             }
             MetadataRecord::Assignment(assignment) => {
                 if change == Change::Assignment {
+                    self.absences.read(now, &assignment.tasks);
                     tracing::debug!(order = %assignment.order(), leader = %assignment.leader, "assignment read");
                     self.assignment_changed(assignment);
                 } else if change == Change::Usurped {

@@ -74,6 +74,12 @@ pub struct TaskDescription {
     /// Who shall follow it because it shall move there.
     #[serde(default)]
     pub warm_ups: Vec<InstanceId>,
+    /// Who left a short while ago, and is expected back as a standby.
+    #[serde(default)]
+    pub kept_for: Vec<InstanceId>,
+    /// Which of them had the task, and gets it back.
+    #[serde(default)]
+    pub stands_in_for: Option<InstanceId>,
     /// Why it is assigned to whom it is.
     #[serde(default)]
     pub reason: Reason,
@@ -170,11 +176,14 @@ impl ClusterDescription {
                 host.tell(task.task, member);
             }
         }
-        let members =
+        let members: BTreeMap<_, PlanMember> =
             members.into_iter().filter(|(_, (live, _))| *live).map(|(id, (_, member))| (id, member)).collect();
         let Self { num_standby_replicas, max_warmup_replicas, .. } = *self;
         let (tasks, previous) = (self.plan_tasks()?, self.placements());
-        Ok(PlanInput { tasks, members, previous, num_standby_replicas, max_warmup_replicas })
+        let is_open = |id: &InstanceId| members.get(id).is_some_and(|member| member.acceptance != Acceptance::Draining);
+        // For how much longer, only the leader knows.
+        let expected = previous.values().flat_map(|p| p.kept_for.clone()).filter(|id| !is_open(id)).collect();
+        Ok(PlanInput { tasks, members, previous, expected, num_standby_replicas, max_warmup_replicas })
     }
 
     fn plan_tasks(&self) -> Result<Vec<PlanTask>, DescriptionError> {
@@ -194,8 +203,9 @@ impl ClusterDescription {
 
     fn placements(&self) -> Placements {
         let placement = |task: &TaskDescription| {
-            let TaskDescription { task, assigned, standbys, warm_ups, reason, .. } = task.clone();
-            let placement = TaskPlacement { active: assigned, standbys, warm_ups, reason };
+            let TaskDescription { task, assigned, standbys, warm_ups, kept_for, stands_in_for, reason, .. } =
+                task.clone();
+            let placement = TaskPlacement { active: assigned, standbys, warm_ups, kept_for, stands_in_for, reason };
             (placement != TaskPlacement::default()).then_some((task, placement))
         };
         self.tasks.iter().filter_map(placement).collect()

@@ -144,6 +144,12 @@ pub struct TaskPlacement {
     /// Who follows its changelog because the task shall move there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm_ups: Vec<InstanceId>,
+    /// For whom the place of a standby is kept: instances that left a short while ago, and have state of the task on their disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_for: Vec<InstanceId>,
+    /// Which of them had the task, and gets it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_in_for: Option<InstanceId>,
     /// Why `active` has it.
     pub reason: Reason,
 }

@@ -11,6 +11,7 @@
 //!    emptied, whoever has caught up takes it over; when nobody has, the one that has most of its state.
 //! 4. *Standbys* ([`standbys`], [`levelling`]) stay with their state too, are never where the active is, and are spread over zones
 //!    and members. One gives its place to another only when that one has caught up.
+//!    For a member that left a short while ago its place is *kept* ([`kept`]): it comes back with the state.
 //! 5. *Warm-ups* ([`warm_ups`]) follow a task until they have caught up, a few at a time.
 //!
 //! From this follows what the tests show: a plan is a function of its inputs, a stable cluster plans no move, repeated planning
@@ -26,6 +27,7 @@ mod explain;
 mod facts;
 mod forecast;
 mod homes;
+mod kept;
 mod levelling;
 mod quota;
 mod ring;
@@ -40,6 +42,7 @@ use self::{
     actives::Active,
     facts::Facts,
     homes::Place,
+    kept::stands_in_for,
     standbys::{Followers, standbys},
     targets::targets,
     warm_ups::warm_ups,
@@ -61,6 +64,8 @@ pub struct PlanInput {
     pub members: BTreeMap<InstanceId, PlanMember>,
     /// The placement in force.
     pub previous: Placements,
+    /// Who left a short while ago, or is about to, and may come back: as a standby of what it had in the placement in force.
+    pub expected: BTreeSet<InstanceId>,
     /// How many standbys a task with state gets, if there are members enough.
     pub num_standby_replicas: usize,
     /// How many members at a time may follow a task beside its standbys, because it shall move there. With 0 there are no
@@ -156,6 +161,8 @@ impl<'a> Draft<'a> {
             active: active.now.as_ref().map(id),
             standbys: self.followers[task].standbys.iter().map(id).collect(),
             warm_ups: self.warm_ups[task].iter().map(id).collect(),
+            kept_for: self.followers[task].kept_for.clone(),
+            stands_in_for: stands_in_for(&self.facts, task, &active),
             reason: active.reason,
         }
     }

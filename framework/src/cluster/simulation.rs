@@ -13,7 +13,7 @@ mod world;
 
 use self::world::World;
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 10_000;
 
 fn simulate(seed: u64) {
     let mut world = World::new(seed);

@@ -48,6 +48,10 @@ pub struct TaskView {
     pub assigned_standbys: Vec<InstanceId>,
     /// Who shall follow it because it shall move there.
     pub assigned_warm_ups: Vec<InstanceId>,
+    /// Those that left a short while ago and are expected back as standbys.
+    pub kept_for: Vec<InstanceId>,
+    /// Which of them had the task.
+    pub stands_in_for: Option<InstanceId>,
     /// Why it is assigned to whom it is.
     pub reason: Reason,
     /// Which live instance has it as active now, and how far it is. While a task moves, this is the one that it
@@ -83,11 +87,13 @@ impl ClusterView {
         view.order = Some(assignment.order());
         view.leader = Some(assignment.leader.clone());
         for (task, placement) in &assignment.tasks {
-            let TaskPlacement { active, standbys, warm_ups, reason } = placement.clone();
+            let TaskPlacement { active, standbys, warm_ups, kept_for, stands_in_for, reason } = placement.clone();
             let task_view = TaskView {
                 assigned: active,
                 assigned_standbys: standbys,
                 assigned_warm_ups: warm_ups,
+                kept_for,
+                stands_in_for,
                 reason,
                 ..TaskView::default()
             };

@@ -57,6 +57,10 @@ struct TaskBody<'a> {
     standbys: &'a [InstanceId],
     /// Who shall follow it because it shall move there.
     warm_ups: &'a [InstanceId],
+    /// Who left a short while ago, and is expected back as a standby.
+    kept_for: &'a [InstanceId],
+    /// Which of them had the task; `null` for none.
+    stands_in_for: Option<&'a str>,
     /// Why it is assigned to whom it is.
     reason: Reason,
     /// The live instances that have it.
@@ -91,6 +95,8 @@ impl<'a> ClusterBody<'a> {
             assigned: seen.assigned.as_deref(),
             standbys: &seen.assigned_standbys,
             warm_ups: &seen.assigned_warm_ups,
+            kept_for: &seen.kept_for,
+            stands_in_for: seen.stands_in_for.as_deref(),
             reason: seen.reason,
             hosts: hosts.remove(task).unwrap_or_default(),
         };

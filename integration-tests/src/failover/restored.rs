@@ -19,8 +19,7 @@ pub(super) struct Restored {
     known: BTreeMap<usize, BTreeSet<TaskId>>,
     before: BTreeMap<usize, [ByTask; 2]>,
     tails: u64,
-    copied: u64,
-    /// Records by instance and task.
+    /// Records by instance and task, whether it was to process it or to follow it.
     from_the_beginning: BTreeMap<(&'static str, TaskId), u64>,
 }
 
@@ -33,7 +32,7 @@ impl Restored {
     /// Counts from now on.
     pub(super) async fn count(bed: &Bed) -> anyhow::Result<Self> {
         let (known, before) = (BTreeMap::new(), BTreeMap::new());
-        let mut restored = Self { known, before, tails: 0, copied: 0, from_the_beginning: BTreeMap::new() };
+        let mut restored = Self { known, before, tails: 0, from_the_beginning: BTreeMap::new() };
         for number in 0..bed.fleet.instances.len() {
             let instance = &bed.fleet.instances[number];
             restored.known.insert(number, disk::tasks(instance.state_dir(), bed.fleet.topology())?);
@@ -60,35 +59,32 @@ impl Restored {
         let [restored_before, followed_before] = self.before.remove(&number).unwrap_or_default();
         let known = self.known.remove(&number).unwrap_or_default();
         let since = |task: &TaskId, now: f64, before: &ByTask| (now - before.get(task).copied().unwrap_or(0.0)) as u64;
-        for (task, records) in &followed {
-            if !known.contains(task) {
-                self.copied += since(task, *records, &followed_before);
-            }
-        }
-        for (task, records) in &restored {
-            let records = since(task, *records, &restored_before);
-            if known.contains(task) || followed.contains_key(task) {
-                self.tails += records;
-            } else if records > 0 {
-                *self.from_the_beginning.entry((name(number), *task)).or_default() += records;
+        for (read, before) in [(&restored, &restored_before), (&followed, &followed_before)] {
+            for (task, records) in read {
+                let records = since(task, *records, before);
+                if known.contains(task) {
+                    self.tails += records;
+                } else if records > 0 {
+                    *self.from_the_beginning.entry((name(number), *task)).or_default() += records;
+                }
             }
         }
         Ok(())
     }
 
-    /// How many records were restored of tasks that the instance had nothing of, neither on its disk nor as their follower.
+    /// How many records were read of tasks that the instance had nothing of, on its disk.
     pub(super) fn anew(&self) -> u64 {
         self.from_the_beginning.values().sum()
     }
 
     /// For people.
     pub(super) fn show(&self) -> String {
-        let Self { tails, copied, .. } = self;
+        let tails = self.tails;
         let whole: Vec<_> =
             self.from_the_beginning.iter().map(|((name, task), records)| format!("{name} {task} {records}")).collect();
         let whole = if whole.is_empty() { "nothing".to_owned() } else { whole.join(", ") };
         format!(
-            "restored: {tails} records behind what was there, from the beginning: {whole}; {copied} records for standbys where there were none"
+            "read of changelogs: {tails} records behind what was there; from the beginning, to restore or to follow: {whole}"
         )
     }
 }

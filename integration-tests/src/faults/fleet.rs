@@ -398,6 +398,22 @@ impl Fleet {
         .await
     }
 
+    /// Waits until an instance has committed what its disk does not have yet: only then is there a changelog to read at its next start.
+    /// One whose broker was away may have had nothing but transactions that were aborted.
+    pub(crate) async fn commits(&mut self, number: usize) -> anyhow::Result<()> {
+        let before = self.instances[number].commits().await.unwrap_or(0.0);
+        let deadline = self.clock.monotonic() + FAILPOINT_PATIENCE;
+        // One without tasks does not commit.
+        while self.clock.monotonic() < deadline {
+            self.tend()?;
+            if self.instances[number].commits().await.is_ok_and(|now| now > before) {
+                break;
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     /// The tasks of which a restore makes tables and that come back to this instance after a crash: nobody else has state of them.
     fn alone(&self, number: usize) -> anyhow::Result<BTreeSet<TaskId>> {
         let has_tables = |task: &TaskId| {

@@ -9,7 +9,7 @@ use millpond::{
         Log,
         kafka::{KafkaLog, KafkaOptions},
     },
-    testing::Failpoint,
+    testing::{Failpoint, Step},
     time::{Clock as _, SystemClock},
 };
 use tokio::task::block_in_place;
@@ -166,6 +166,9 @@ async fn happen(fault: Fault, fleet: &mut Fleet, broker: &mut Broker, rng: &mut 
             fleet.start(victim, None)?;
         }
         Fault::KillAtStart { victim, at } => {
+            if at.step == Step::ReadChangelog {
+                fleet.commits(victim).await?;
+            }
             fleet.kill(victim).await?;
             fleet.start(victim, Some(at))?;
             note = not_reached(fleet.dies(victim).await?);

@@ -7,7 +7,7 @@ use tracing::warn;
 /// What all settings begin with.
 const PREFIX: &str = "MILLPOND_";
 /// The settings: those of [`millpond::Config`], and `LOG`, which is this program's.
-const SETTINGS: [&str; 34] = [
+const SETTINGS: [&str; 35] = [
     "ACCEPTABLE_RECOVERY_LAG",
     "ADVERTISED_URL",
     "APPLICATION_ID",
@@ -33,6 +33,7 @@ const SETTINGS: [&str; 34] = [
     "PRODUCTION_ERRORS",
     "REPLICATION_FACTOR",
     "SESSION_TIMEOUT_MS",
+    "STANDBY_REPLACEMENT_DELAY_MS",
     "STATE_CLEANUP_DELAY_MS",
     "STATE_DIR",
     "STATE_WAIT_MS",

@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+mod absences;
 mod fencing;
 
+pub(super) use self::absences::Absences;
 use self::fencing::Fencing;
 use super::{Action, Coordinator, Settings};
 use crate::{
@@ -200,6 +202,9 @@ impl Coordinator {
         }
         self.publish_again(&mut leading, now);
         self.confirm(&mut leading, now);
+        let delay = self.settings.standby_replacement_delay;
+        let last = self.last_assignment(&leading);
+        leading.needs_plan |= last.is_some_and(|last| self.absences.are_over(now, delay, &last.tasks));
         let planned = if leading.needs_plan { self.plan(&mut leading, now) } else { Ok(()) };
         self.sweep(&mut leading);
         self.leading = Some(leading);
@@ -260,7 +265,7 @@ impl Coordinator {
         if now < leading.since + self.settings.state_wait && self.lacks_state(leading, &live, &tasks) {
             return Ok(());
         }
-        let input = self.plan_input(leading, &live, tasks, &fingerprint);
+        let input = self.plan_input(leading, &live, tasks, &fingerprint, now);
         leading.needs_plan = false;
         let planned = Assignment {
             term,
@@ -364,7 +369,14 @@ impl Coordinator {
         Ok(own.clone())
     }
 
-    fn plan_input(&self, leading: &Leading, live: &Live, tasks: Vec<PlanTask>, fingerprint: &str) -> PlanInput {
+    fn plan_input(
+        &mut self,
+        leading: &Leading,
+        live: &Live,
+        tasks: Vec<PlanTask>,
+        fingerprint: &str,
+        now: Duration,
+    ) -> PlanInput {
         let mut members = BTreeMap::new();
         for (instance_id, member) in live {
             let Some(host) = &member.host else { continue };
@@ -388,8 +400,13 @@ impl Coordinator {
             members.insert(instance_id.clone(), planned);
         }
         let previous = self.last_assignment(leading).map(|last| last.tasks.clone()).unwrap_or_default();
-        let Settings { num_standby_replicas, max_warmup_replicas, .. } = self.settings;
-        PlanInput { tasks, members, previous, num_standby_replicas, max_warmup_replicas }
+        let Settings { num_standby_replicas, max_warmup_replicas, standby_replacement_delay: delay, .. } =
+            self.settings;
+        let stays = |id: &InstanceId| {
+            members.get(id).is_some_and(|member: &PlanMember| member.acceptance != Acceptance::Draining)
+        };
+        let expected = self.absences.expected(now, delay, &previous, stays);
+        PlanInput { tasks, members, previous, expected, num_standby_replicas, max_warmup_replicas }
     }
 
     fn publish_assignment(&mut self, leading: &mut Leading, now: Duration, assignment: Assignment) {

@@ -56,6 +56,8 @@ pub struct Settings {
     pub leader_patience: Duration,
     /// How many tasks are warmed up at a time where they shall move to; at least 1.
     pub max_warmup_replicas: usize,
+    /// How long the place of a standby is kept for an instance that is gone.
+    pub standby_replacement_delay: Duration,
 }
 
 // === impl Settings ===
@@ -76,6 +78,7 @@ impl Default for Settings {
             evicts: false,
             leader_patience: Duration::from_millis(400),
             max_warmup_replicas: 2,
+            standby_replacement_delay: Duration::ZERO,
         }
     }
 }

@@ -30,6 +30,10 @@ impl Instance {
     }
 
     fn load_with(num_standby_replicas: usize, records: impl IntoIterator<Item = MetadataRecord>) -> Self {
+        Self::load_by(Settings { evicts: true, num_standby_replicas, ..Settings::default() }, records)
+    }
+
+    fn load_by(settings: Settings, records: impl IntoIterator<Item = MetadataRecord>) -> Self {
         let identity = Identity {
             instance_id: "a".into(),
             started_ms: 100,
@@ -39,9 +43,8 @@ impl Instance {
             transactional_ids: vec!["a-0".to_owned()],
             topology_fingerprint: "f".to_owned(),
         };
-        let coordinator =
-            Coordinator::new(identity, Settings { evicts: true, num_standby_replicas, ..Settings::default() });
-        let mut instance = Self { coordinator, now: Duration::ZERO, published: Vec::new() };
+        let mut instance =
+            Self { coordinator: Coordinator::new(identity, settings), now: Duration::ZERO, published: Vec::new() };
         for record in records {
             assert_eq!(instance.step(Event::Metadata(record)), []);
         }

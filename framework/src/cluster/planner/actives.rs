@@ -3,7 +3,7 @@
 //! An active stays where it is until the member that it belongs to has caught up. Only if nobody has it, or whoever has it
 //! is to be emptied, another follower that has caught up goes first.
 
-use super::{facts::Facts, homes::Place};
+use super::{facts::Facts, homes::Place, kept::stays};
 use crate::cluster::metadata::Reason;
 
 /// Where an active is and where it shall be.
@@ -23,6 +23,7 @@ pub(super) struct Active {
 
 impl Active {
     pub(super) fn new(facts: &Facts<'_>, task: usize, place: Place, target: Option<usize>) -> Self {
+        let target = stays(facts, task, place).or(target);
         let now = target.map(|target| now(facts, task, place, target));
         Self { place, now, target, reason: reason(facts, task, place, now) }
     }

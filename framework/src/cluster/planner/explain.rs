@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, PlanInput, homes::Place};
+use super::{Draft, PlanInput, homes::Place, kept::may_begin};
 use crate::{
     cluster::metadata::{InstanceId, Reason, TaskPlacement},
     state::TaskId,
@@ -115,6 +115,9 @@ impl Draft<'_> {
             }
             why.push(match self.warm_ups[task].contains(&member) {
                 true => (member, format!("warms up: it {why_it}")),
+                false if !may_begin(&self.facts, task, member) => {
+                    (member, format!("{why_it}, but waits for those that are expected back"))
+                }
                 false => (
                     member,
                     format!(
@@ -124,7 +127,9 @@ impl Draft<'_> {
                 ),
             });
         }
-        why.into_iter().map(|(member, why)| (self.facts.id(member).clone(), why)).collect()
+        let kept =
+            followers.kept_for.iter().map(|id| (id.clone(), "left, and is expected back: its place is kept".into()));
+        why.into_iter().map(|(member, why)| (self.facts.id(member).clone(), why)).chain(kept).collect()
     }
 
     fn why_standby(&self, task: usize, member: usize, waits_for: Option<usize>) -> String {

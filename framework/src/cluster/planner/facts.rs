@@ -159,10 +159,11 @@ impl<'a> Facts<'a> {
         self.tasks[task].preference.iter().copied().filter(move |member| !self.tie(task, *member).failed)
     }
 
-    /// The followers of the last plan that still live and may go on.
+    /// The followers of the last plan that still live and may go on, and those that are back in the place that was kept for them.
     pub(super) fn previous_standbys(&self, task: usize) -> impl Iterator<Item = usize> + '_ {
-        let previous = self.tasks[task].previous.map(|placement| &placement.standbys[..]).unwrap_or_default();
-        previous.iter().filter_map(|id| self.index(id)).filter(move |member| self.may_follow(task, *member))
+        let previous = self.tasks[task].previous.into_iter();
+        let previous = previous.flat_map(|placement| placement.standbys.iter().chain(&placement.kept_for));
+        previous.filter_map(|id| self.index(id)).filter(move |member| self.may_follow(task, *member))
     }
 
     /// Whether a member may go on with the task as a follower, if it has it.

@@ -1,6 +1,6 @@
 //! Where a task is now.
 
-use super::{Acceptance, facts::Facts};
+use super::{Acceptance, facts::Facts, kept::returned};
 
 /// Where a task is, as far as the members say, and the last plan does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +32,20 @@ impl Place {
             Some(member) if facts.is_open(member) => Self::Open(member),
             Some(member) if facts.acceptance(member) == Acceptance::Keeps => Self::Silent(member),
             Some(member) => Self::Leaving(member),
-            None => Self::Nowhere,
+            // It was given the task when there was nobody else, and may be about to take it.
+            None => match assigned {
+                Some(member) if facts.open().next().is_none() => Self::Leaving(member),
+                _ => Self::Nowhere,
+            },
         }
     }
 
-    /// The open member that the task would best stay at, or go to: where it is, else where most of its state is.
+    /// The open member that the task would best stay at, or go to: where it is, unless that one stands in for a member that is back; else where
+    /// most of its state is.
     pub(super) fn home(self, facts: &Facts<'_>, task: usize) -> Option<usize> {
         match self {
             Self::Silent(_) => None,
-            Self::Open(member) => Some(member),
+            Self::Open(member) => Some(returned(facts, task).unwrap_or(member)),
             Self::Leaving(_) | Self::Nowhere => {
                 let some = facts.fit(task).filter(|member| facts.affinity(task, *member).is_any());
                 some.rev().max_by_key(|member| facts.affinity(task, *member))

@@ -72,11 +72,11 @@ fn by_load(standbys: &Standbys<'_, '_>, a: usize, change_a: i64, b: usize, chang
     (twice(a, change_a) * weights[b]).cmp(&(twice(b, change_b) * weights[a]))
 }
 
-/// Whether a standby may move: not to where the active is or shall be, and not to a worse zone.
+/// Whether a standby may move: not to or from where the active is or shall be, and not to a worse zone.
 fn may_move(standbys: &Standbys<'_, '_>, task: usize, from: usize, to: usize) -> bool {
     standbys.members_of[task].contains(&from)
         && standbys.may_have(task, to)
-        && standbys.actives[task].awaited() != Some(to)
+        && ![Some(from), Some(to)].contains(&standbys.actives[task].awaited())
         && standbys.in_zone_of(task, to, Some(from)) <= standbys.in_zone_of(task, from, Some(from))
 }
 

@@ -5,7 +5,8 @@
 
 use std::cmp::Reverse;
 
-use super::{actives::Active, facts::Facts, levelling::level};
+use super::{actives::Active, facts::Facts, kept::expected_back, levelling::level};
+use crate::cluster::metadata::InstanceId;
 
 /// Loads are compared per unit of capacity, in integers.
 const SCALE: u64 = 1 << 20;
@@ -15,6 +16,8 @@ pub(super) struct Standbys<'f, 'a> {
     pub(super) facts: &'f Facts<'a>,
     pub(super) actives: &'f [Active],
     pub(super) members_of: Vec<Vec<usize>>,
+    /// The places that nobody gets: somebody is expected back.
+    kept_for: Vec<Vec<InstanceId>>,
     /// How many each member has.
     pub(super) load: Vec<u64>,
     /// How many tasks of a member (as active) another one follows: by the first, then by the second.
@@ -27,6 +30,8 @@ pub(super) struct Followers {
     pub(super) standbys: Vec<usize>,
     /// Who has to catch up, and whose place it takes then.
     pub(super) awaited: Vec<(usize, usize)>,
+    /// Who is expected back.
+    pub(super) kept_for: Vec<InstanceId>,
 }
 
 /// For each task, who follows it now and who shall.
@@ -39,6 +44,7 @@ pub(super) fn standbys(facts: &Facts<'_>, actives: &[Active]) -> Vec<Followers> 
         facts,
         actives,
         members_of: vec![Vec::new(); tasks],
+        kept_for: vec![Vec::new(); tasks],
         load: vec![0; members],
         pairs: vec![0; members * members],
     };
@@ -89,7 +95,14 @@ impl Standbys<'_, '_> {
         self.count(task, to, 1);
     }
 
+    /// Whose load the place is in the end: a follower that is to have the active changes places with who has it now.
+    fn in_the_end(&self, task: usize, member: usize) -> usize {
+        let Active { now, target, .. } = self.actives[task];
+        if target == Some(member) { now.unwrap_or(member) } else { member }
+    }
+
     fn count(&mut self, task: usize, member: usize, change: i64) {
+        let member = self.in_the_end(task, member);
         // A silent member is not part of the balance.
         if !self.facts.is_open(member) {
             return;
@@ -106,7 +119,12 @@ impl Standbys<'_, '_> {
         let Some(_) = self.active(task) else { return 0 };
         let silent = self.members_of[task].iter().filter(|member| !self.facts.is_open(**member)).count();
         let open = self.facts.fit(task).filter(|member| self.active(task) != Some(*member)).count();
-        open.min(self.facts.input.num_standby_replicas - silent) as u64
+        open.min(self.wanted(task) - silent) as u64
+    }
+
+    /// How many standbys the task has now, if there are members enough.
+    fn wanted(&self, task: usize) -> usize {
+        self.facts.input.num_standby_replicas - self.kept_for[task].len()
     }
 
     /// The most that each member should have of a number of standbys: its share by capacity, rounded up.
@@ -121,7 +139,7 @@ impl Standbys<'_, '_> {
         let previous: Vec<usize> = self.facts.previous_standbys(task).filter(|member| *member != active).collect();
         for member in previous {
             if self.members_of[task].len() == self.facts.input.num_standby_replicas {
-                return;
+                break;
             }
             let others = self.facts.fit(task).filter(|other| self.may_have(task, *other));
             let best = others.map(|other| self.in_zone_of(task, other, None)).min();
@@ -130,6 +148,9 @@ impl Standbys<'_, '_> {
                 self.add(task, member);
             }
         }
+        let free = self.facts.input.num_standby_replicas - self.members_of[task].len();
+        self.kept_for[task] = expected_back(self.facts, task, active);
+        self.kept_for[task].truncate(free);
     }
 
     /// Fills the places that are left.
@@ -137,7 +158,7 @@ impl Standbys<'_, '_> {
         if self.active(task).is_none() {
             return;
         }
-        while self.members_of[task].len() < self.facts.input.num_standby_replicas {
+        while self.members_of[task].len() < self.wanted(task) {
             let preference = self.facts.fit(task).filter(|member| self.may_have(task, *member));
             let best = preference.min_by_key(|member| {
                 let affinity = self.facts.affinity(task, *member);
@@ -161,7 +182,7 @@ impl Standbys<'_, '_> {
             .filter(|member| self.active(task) != Some(*member))
             .partition(|member| shall.contains(member));
         let mut goes = goes.into_iter().filter(|member| facts.tie(task, *member).caught_up);
-        let mut followers = Followers::default();
+        let mut followers = Followers { kept_for: self.kept_for[task].clone(), ..Followers::default() };
         let mut begin = Vec::new();
         followers.standbys.clone_from(&stays);
         for member in shall.iter().copied().filter(|member| !stays.contains(member)) {

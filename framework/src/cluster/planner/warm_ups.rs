@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::{
     actives::Active,
     facts::{Affinity, Facts},
+    kept::may_begin,
     standbys::Followers,
 };
 
@@ -34,7 +35,7 @@ pub(super) fn warm_ups(facts: &Facts<'_>, actives: &[Active], followers: &[Follo
     let mut wishes = Vec::new();
     for (task, (active, followers)) in actives.iter().zip(followers).enumerate() {
         let mut wish = |kind, member| {
-            if followers.standbys.contains(&member) || active.now == Some(member) {
+            if followers.standbys.contains(&member) || active.now == Some(member) || !may_begin(facts, task, member) {
                 return;
             }
             let previous = facts.tasks[task].previous;

@@ -223,6 +223,7 @@ impl World {
             answer_deadline: Duration::from_secs(8),
             num_standby_replicas: self.standbys(),
             max_warmup_replicas: [2, 1, 0, 3][(self.seed % 4) as usize],
+            standby_replacement_delay: Duration::from_secs([0, 3, 12][(self.seed % 3) as usize]),
             evicts: !self.seed.is_multiple_of(5),
             ..Settings::default()
         };

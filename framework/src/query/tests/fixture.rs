@@ -138,7 +138,8 @@ impl Fake {
             let mut with = ClusterView::clone(seen);
             (with.num_standby_replicas, with.max_warmup_replicas) = (1, 2);
             with.tasks.entry(task).and_modify(|seen| {
-                (seen.assigned_standbys, seen.reason) = (vec!["c".into()], Reason::Balance);
+                (seen.assigned_standbys, seen.kept_for) = (vec!["c".into()], vec!["d".into()]);
+                seen.reason = Reason::Balance;
             });
             for instance in with.instances.values_mut() {
                 let report = Arc::make_mut(&mut instance.host).tasks.get_mut(&task).expect("a task of its owner");

@@ -63,7 +63,7 @@ async fn the_cluster_is_shown_as_this_instance_sees_it() {
     });
     let task = json!({
         "task": "0_1", "sub_topology": 0, "partition": 1, "stateful": false, "owner": "b", "assigned": "b",
-        "standbys": ["c"], "warm_ups": [], "reason": "balance",
+        "standbys": ["c"], "warm_ups": [], "kept_for": ["d"], "stands_in_for": null, "reason": "balance",
         "hosts": [{"instance": "b", "role": "active", "state": "running", "changelog_offset": 12}],
     });
     let cluster = json!({
@@ -82,8 +82,11 @@ async fn the_cluster_is_shown_as_this_instance_sees_it() {
         active: Some("b".into()),
         standbys: vec!["c".into()],
         warm_ups: Vec::new(),
+        kept_for: vec!["d".into()],
+        stands_in_for: None,
         reason: Reason::Balance,
     };
+    assert_eq!(input.expected, BTreeSet::from(["d".into()]));
     assert_eq!(input.previous, BTreeMap::from([(TASK_OF_UA, placement)]));
     let b = &input.members["b"];
     assert_eq!((b.acceptance, b.capacity, b.state.get(&TASK_OF_UA)), (Acceptance::Open, 1, Some(&12)));

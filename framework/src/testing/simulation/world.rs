@@ -84,6 +84,7 @@ impl World {
             max_poll_interval: Duration::from_secs(chance(&|rng| rng.between(8, 30))),
             num_standby_replicas: chance(&|rng| rng.between(0, 2)) as usize,
             acceptable_recovery_lag: chance(&|rng| rng.between(0, 20)),
+            standby_replacement_delay: Duration::from_secs(chance(&|rng| rng.between(0, 5))),
             suspicion_timeout: Duration::from_millis([0, 600, 1500][chance(&|rng| rng.between(0, 2)) as usize]),
             memory_bytes: 64 << 20,
             ..Config::default()

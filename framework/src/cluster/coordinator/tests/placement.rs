@@ -75,6 +75,35 @@ fn a_standby_of_a_dead_owner_is_promoted_and_replaced() {
     assert_eq!(a.host().tasks[&task(0)].role, Role::Standby);
 }
 
+/// An instance that is restarted finds its places again; one that stays away loses them.
+#[test]
+fn the_place_of_an_instance_that_left_is_kept_for_a_while() {
+    let mut before = assignment(1, 1, &MEMBERS, &[(task(0), "b")]);
+    before.tasks.entry(task(0)).or_default().standbys = vec!["c".into()];
+    let c = following(member("c", 1, &[]), task(0), Role::Standby, TaskState::Running);
+    let dead = host("b", epoch(1, "b-1"), 1, &[task(0)]);
+    let settings = Settings {
+        evicts: true,
+        num_standby_replicas: 1,
+        standby_replacement_delay: Duration::from_secs(30),
+        ..Settings::default()
+    };
+    let mut a = Instance::load_by(settings, [before.into(), dead.into()]);
+    a.join(2, true);
+    a.read(c);
+    a.answer(2, &[MEMBERS[0], MEMBERS[2]], &[task(0)]);
+    a.step(Event::Fenced { generation: 2, instance_id: "b".into(), result: Ok(()) });
+    let promoted = placement(&a, task(0));
+    assert_eq!((promoted.active, promoted.standbys, promoted.kept_for), (Some("c".into()), vec![], vec!["b".into()]));
+
+    let published = assignments(&a);
+    a.wait(Duration::from_secs(29));
+    assert_eq!(assignments(&a), published);
+    a.wait(Duration::from_secs(1));
+    let replaced = placement(&a, task(0));
+    assert_eq!((replaced.active, replaced.standbys, replaced.kept_for), (Some("c".into()), vec!["a".into()], vec![]));
+}
+
 /// Nobody has caught up before its patience is at an end: then what it gives up is taken at once.
 #[test]
 fn a_draining_owner_is_followed_and_what_it_gives_up_is_taken() {

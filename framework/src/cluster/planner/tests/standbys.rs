@@ -151,6 +151,85 @@ fn a_standby_keeps_its_place_until_another_has_caught_up() {
     }
 }
 
+/// Copies that were begun since: a task at a member that did not have it.
+fn begun(before: &Placements, plans: &[Placements]) -> BTreeSet<(TaskId, InstanceId)> {
+    let hosts = |(task, placement): (&TaskId, &TaskPlacement)| {
+        let hosts = placement.active.iter().chain(&placement.standbys).chain(&placement.warm_ups);
+        hosts.map(|host| (*task, host.clone())).collect::<Vec<_>>()
+    };
+    let is_new = |(task, host): &(TaskId, InstanceId)| before[task].role_of(host).is_none();
+    let has_state = |(task, _): &(TaskId, InstanceId)| !before[task].standbys.is_empty();
+    plans.iter().flatten().flat_map(hosts).filter(is_new).filter(has_state).collect()
+}
+
+fn carry_out(input: &mut PlanInput) -> Vec<Placements> {
+    let plans = forecast(input).plans;
+    input.carry_out(plans.last().expect("a plan"));
+    plans
+}
+
+/// A member drains, is gone for a while, and comes back with the state of what it had and nothing open. Says how many copies were begun.
+fn restart(input: &mut PlanInput, restarted: &InstanceId) -> (usize, usize) {
+    let before = input.previous.clone();
+    let mut back = input.members[restarted].clone();
+    input.expected.insert(restarted.clone());
+    input.members.get_mut(restarted).expect("a member").acceptance = Acceptance::Draining;
+    let mut plans = carry_out(input);
+    input.members.remove(restarted);
+    plans.extend(carry_out(input));
+    let had = |task: &TaskId| before[task].role_of(restarted).is_some();
+    let has_state = |task: &TaskId| !before[task].standbys.is_empty();
+    for (task, placement) in input.previous.iter().filter(|(task, _)| has_state(task)) {
+        assert_eq!(placement.kept_for, Vec::from_iter(had(task).then(|| restarted.clone())), "{task}");
+        assert_eq!(placement.standbys.len() + 1, before[task].standbys.len() + usize::from(!had(task)), "{task}");
+    }
+    let away = begun(&before, &plans).len();
+    back.state = before.keys().filter(|task| had(task) && has_state(task)).map(|task| (*task, 1)).collect();
+    (back.held, back.caught_up) = (BTreeSet::new(), BTreeSet::new());
+    input.members.insert(restarted.clone(), back);
+    input.expected.clear();
+    let plans = carry_out(input);
+    assert!(plans.iter().flat_map(Placements::values).all(|placement| placement.kept_for.is_empty()));
+    assert_balanced(input, &input.previous);
+    (away, begun(&before, &plans).len())
+}
+
+proptest! {
+    #[test]
+    fn a_restart_begins_no_copies(
+        partitions in 1i32..60, members in 3usize..8, standbys in 1usize..3, restarted: prop::sample::Index
+    ) {
+        let mut input = cluster(partitions, members, standbys);
+        let (away, back) = restart(&mut input, &name(restarted.index(members)));
+        prop_assert_eq!(away, 0);
+        prop_assert_eq!(back, 0);
+    }
+}
+
+#[test]
+fn a_rolling_restart_begins_no_copies() {
+    let mut input = Shape { partitions: vec![12, 12, 12], capacities: vec![1; 3] }.input();
+    input.num_standby_replicas = 1;
+    settle(&mut input);
+    for member in [0, 1, 2, 0, 1, 2] {
+        assert_eq!(restart(&mut input, &name(member)), (0, 0), "{member}");
+    }
+}
+
+#[test]
+fn places_that_were_kept_long_enough_are_filled() {
+    let mut input = cluster(12, 4, 1);
+    let left = name(1);
+    input.members.remove(&left);
+    input.expected.insert(left);
+    settle(&mut input);
+    assert!(input.previous.values().any(|placement| placement.standbys.is_empty()));
+    input.expected.clear();
+    settle(&mut input);
+    let is_full = |placement: &TaskPlacement| placement.standbys.len() == 1 && placement.kept_for.is_empty();
+    assert!(input.previous.values().all(is_full));
+}
+
 #[test]
 fn a_standby_moves_to_another_zone_when_there_is_one() {
     let mut input = cluster(6, 2, 1);
