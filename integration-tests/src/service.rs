@@ -320,10 +320,16 @@ impl Instance {
             }
             if Instant::now() > deadline {
                 process.kill()?;
-                bail!("{} still ran after {} s; its log: {}", self.id, within.as_secs(), self.log().display());
+                bail!("{} still ran after {} s; its log ends:\n{}", self.id, within.as_secs(), self.end_of_log()?);
             }
             sleep(LOOK_AGAIN).await;
         }
+    }
+
+    fn end_of_log(&self) -> anyhow::Result<String> {
+        let log = self.read_log()?;
+        let lines: Vec<&str> = log.lines().collect();
+        Ok(lines[lines.len().saturating_sub(20)..].join("\n"))
     }
 
     /// Its whole log so far.
@@ -428,11 +434,8 @@ impl Instance {
             }
             let ended = self.process.as_mut().map_or(Ok(None), Child::try_wait)?;
             if ended.is_some() || Instant::now() > deadline {
-                let log = self.read_log()?;
-                let tail: Vec<&str> = log.lines().rev().take(20).collect();
-                let tail: Vec<&str> = tail.into_iter().rev().collect();
                 let answer = answer.map_err(|error| format!("{error:#}"));
-                bail!("{} is not ready ({ended:?}): {answer:?}; its log ends:\n{}", self.id, tail.join("\n"));
+                bail!("{} is not ready ({ended:?}): {answer:?}; its log ends:\n{}", self.id, self.end_of_log()?);
             }
             sleep(LOOK_AGAIN).await;
         }

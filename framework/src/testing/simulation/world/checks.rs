@@ -230,6 +230,9 @@ impl World {
             if !matches!(placed.holder, Some((_, TaskState::Running))) {
                 return Some(format!("task {task} has no owner: {placed:?}"));
             }
+            if !placed.kept_for.is_empty() {
+                return Some(format!("task {task} waits for {:?} to come back", placed.kept_for));
+            }
         }
         let living: BTreeSet<_> =
             staying(&instances).filter_map(|living| Some(living.life.epoch()?.member_id)).collect();
