@@ -256,6 +256,11 @@ impl Backend {
         self.on_disk.as_ref().map_or(Ok(()), |on_disk| on_disk.flush(&self.memory))
     }
 
+    /// Whether what was written gets to the disk.
+    pub(super) fn check(&self) -> Result<(), StateError> {
+        self.rocks.as_ref().map_or(Ok(()), Rocks::check)
+    }
+
     /// The database, if a store is in one.
     pub(super) fn rocks(&self) -> Option<&Rocks> {
         self.rocks.as_ref()

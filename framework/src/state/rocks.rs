@@ -16,12 +16,16 @@ use std::{
     fs,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind, FlushOptions, Options,
     ReadOptions, WriteBatch, WriteOptions,
-    properties::{CUR_SIZE_ACTIVE_MEM_TABLE, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE, ESTIMATE_NUM_KEYS},
+    properties::{
+        BACKGROUND_ERRORS, CUR_SIZE_ACTIVE_MEM_TABLE, CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE,
+        ESTIMATE_NUM_KEYS,
+    },
 };
 
 pub use self::budget::MemoryBudget;
@@ -54,6 +58,8 @@ pub(super) struct Rocks {
     retired: BTreeMap<String, StoredChangelog>,
     read_options: ReadOptions,
     write_options: WriteOptions,
+    /// How many errors of flushes and merges in the background are known.
+    background_errors: AtomicU64,
 }
 
 /// Rows that are written together.
@@ -107,6 +113,7 @@ impl Rocks {
             retired: BTreeMap::new(),
             read_options: ReadOptions::default(),
             write_options: write_options(),
+            background_errors: AtomicU64::new(0),
         };
         rocks.remove_unfinished_table()?;
         let mut stored = rocks.stored_offsets(&rocks.read_options)?;
@@ -236,6 +243,18 @@ impl Rocks {
             Err(error) if error.kind() == ErrorKind::TryAgain => Ok(()),
             result => result.map_err(self.failed("flush")),
         }
+    }
+
+    /// Whether what was written gets to the disk. The next write would tell, too, but there may be none for long.
+    pub(super) fn check(&self) -> Result<(), StateError> {
+        let errors =
+            self.db.property_int_value(BACKGROUND_ERRORS).map_err(self.failed("tell its errors"))?.unwrap_or(0);
+        if errors > self.background_errors.load(Ordering::Relaxed) {
+            // It has the reason, unless it was overcome.
+            self.flush()?;
+            self.background_errors.store(errors, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn flush_with(&self, options: &FlushOptions) -> Result<(), rocksdb::Error> {

@@ -510,11 +510,12 @@ impl TaskStores {
         self.backend.flush()
     }
 
-    /// Whether all reads of views have found the rows whole.
+    /// Whether all reads of views have found the rows whole, and what is written in the background gets to the disk.
     ///
     /// # Errors
-    /// [`StateError::Format`] with the first damage that one has met: the stores must be rebuilt.
+    /// [`StateError::Database`]; [`StateError::Format`] with the first damage that one has met: the stores must be rebuilt.
     pub fn check(&self) -> Result<(), StateError> {
+        self.backend.check()?;
         let Some(reason) = self.view.damage() else { return Ok(()) };
         let what = "a row that a query asked for".into();
         Err(StateError::Format { owner: self.owner, what, reason: reason.into() })
