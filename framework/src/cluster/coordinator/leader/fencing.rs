@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Leading, Live, Request};
+use super::{Leading, Request, planning::Live};
 use crate::{
     cluster::{
         coordinator::{Action, Coordinator},
