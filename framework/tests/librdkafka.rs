@@ -1,15 +1,10 @@
 //! What `build.rs` mends: new leaders in the answer to a fetch.
 #![allow(unsafe_code, reason = "librdkafka's mock of a broker is told what to answer")]
 
-use std::{
-    env,
-    ffi::CString,
-    process::Command,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{env, ffi::CString, process::Command, sync::Mutex, time::Duration};
 
-use millpond as _; // linked: it brings the mended function
+// With it comes the mended function.
+use millpond::time::{Clock as _, SystemClock};
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -67,13 +62,14 @@ fn a_partition_without_a_leader_is_not_read_as_one_with_a_new_leader() {
     consumer.fetch_watermarks(TOPIC, 0, Duration::from_secs(10)).expect("the first broker answers");
     poll_for(&consumer, Duration::from_millis(500));
 
+    let clock = SystemClock::new();
     // Whoever asks for metadata just then takes the answer away from the fetch: then once more, with the other broker.
     let moved = (0..10).any(|round| {
         let leader = 2 - round % 2;
         answer_no_leader(&consumer, 0);
         lead(&brokers, leader);
-        let until = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < until {
+        let until = clock.monotonic() + Duration::from_secs(3);
+        while clock.monotonic() < until {
             consumer.poll(Duration::from_millis(20));
             let lines = consumer.context().0.lock().expect("no one panics while holding it");
             let unknown: Vec<&String> = lines.iter().filter(|line| line.contains("not found in cache")).collect();
@@ -88,8 +84,8 @@ fn a_partition_without_a_leader_is_not_read_as_one_with_a_new_leader() {
 }
 
 fn poll_for(consumer: &BaseConsumer<Lines>, time: Duration) {
-    let until = Instant::now() + time;
-    while Instant::now() < until {
+    let clock = SystemClock::new();
+    while clock.monotonic() < time {
         consumer.poll(Duration::from_millis(20));
     }
 }
