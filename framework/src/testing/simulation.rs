@@ -1,7 +1,7 @@
 //! Whole instances in one thread, on a log in memory, at a time of their own, with everything going wrong that may: all by one seed.
 //!
 //! What runs is what runs in production: the control loop, the coordinator, the workers, the threads that commit, the leader's calls, the
-//! stores. In place of threads there is a scheduler that gives each loop its turns as chance has it ([`crate::runtime`] makes loops of turns);
+//! stores. In place of threads there is a scheduler that gives each loop its turns as chance has it (`runtime` makes loops of turns);
 //! in place of the clock a time that passes when nobody has anything to do at it; in place of the disk one in memory that keeps what was
 //! flushed; and between each instance and the embedded log a link that is slow, loses calls and answers, and breaks.
 //!
