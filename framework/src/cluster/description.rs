@@ -180,9 +180,9 @@ impl ClusterDescription {
             members.into_iter().filter(|(_, (live, _))| *live).map(|(id, (_, member))| (id, member)).collect();
         let Self { num_standby_replicas, max_warmup_replicas, .. } = *self;
         let (tasks, previous) = (self.plan_tasks()?, self.placements());
-        let is_open = |id: &InstanceId| members.get(id).is_some_and(|member| member.acceptance != Acceptance::Draining);
+        let stays = |id: &InstanceId| members.get(id).is_some_and(PlanMember::stays);
         // For how much longer, only the leader knows.
-        let expected = previous.values().flat_map(|p| p.kept_for.clone()).filter(|id| !is_open(id)).collect();
+        let expected = previous.values().flat_map(|p| p.kept_for.clone()).filter(|id| !stays(id)).collect();
         Ok(PlanInput { tasks, members, previous, expected, num_standby_replicas, max_warmup_replicas })
     }
 

@@ -126,6 +126,16 @@ pub fn plan(input: &PlanInput) -> Placements {
     Draft::new(input).placements()
 }
 
+// === impl PlanMember ===
+
+impl PlanMember {
+    /// Whether it is not to be emptied.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.acceptance != Acceptance::Draining
+    }
+}
+
 // === impl PlanInput ===
 
 impl PlanInput {

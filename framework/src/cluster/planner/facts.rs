@@ -168,7 +168,7 @@ impl<'a> Facts<'a> {
 
     /// Whether a member may go on with the task as a follower, if it has it.
     pub(super) fn may_follow(&self, task: usize, member: usize) -> bool {
-        self.acceptance(member) != Acceptance::Draining && !self.tie(task, member).failed
+        self.members[member].1.stays() && !self.tie(task, member).failed
     }
 
     pub(super) fn index(&self, id: &InstanceId) -> Option<usize> {

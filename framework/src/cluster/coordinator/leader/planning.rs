@@ -191,9 +191,7 @@ impl Coordinator {
         let previous = self.last_assignment(leading).map(|last| last.tasks.clone()).unwrap_or_default();
         let Settings { num_standby_replicas, max_warmup_replicas, standby_replacement_delay: delay, .. } =
             self.settings;
-        let stays = |id: &InstanceId| {
-            members.get(id).is_some_and(|member: &PlanMember| member.acceptance != Acceptance::Draining)
-        };
+        let stays = |id: &InstanceId| members.get(id).is_some_and(PlanMember::stays);
         let expected = self.absences.expected(now, delay, &previous, stays);
         PlanInput { tasks, members, previous, expected, num_standby_replicas, max_warmup_replicas }
     }

@@ -57,18 +57,25 @@ fn a_task_is_warmed_up_and_then_moved() {
     assert_eq!(assignments(&a), published, "that is all");
 }
 
-#[test]
-fn a_standby_of_a_dead_owner_is_promoted_and_replaced() {
+/// `a` leads, and has fenced `b`, which had the task and is gone; `c` follows the task and has caught up.
+fn without_the_owner(standby_replacement_delay: Duration) -> Instance {
     let mut before = assignment(1, 1, &MEMBERS, &[(task(0), "b")]);
     before.tasks.entry(task(0)).or_default().standbys = vec!["c".into()];
     let c = following(member("c", 1, &[]), task(0), Role::Standby, TaskState::Running);
     let dead = host("b", epoch(1, "b-1"), 1, &[task(0)]);
-    let mut a = Instance::load_with(1, [before.into(), dead.into()]);
+    let settings = Settings { evicts: true, num_standby_replicas: 1, standby_replacement_delay, ..Settings::default() };
+    let mut a = Instance::load_by(settings, [before.into(), dead.into()]);
     a.join(2, true);
     a.read(c);
     let fence = a.answer(2, &[MEMBERS[0], MEMBERS[2]], &[task(0)]);
     assert!(matches!(&fence[..], [Action::Fence { .. }]), "{fence:?}");
     a.step(Event::Fenced { generation: 2, instance_id: "b".into(), result: Ok(()) });
+    a
+}
+
+#[test]
+fn a_standby_of_a_dead_owner_is_promoted_and_replaced() {
+    let a = without_the_owner(Duration::ZERO);
     let promoted = placement(&a, task(0));
     assert_eq!((promoted.active, promoted.standbys), (Some("c".into()), vec!["a".into()]));
     assert_eq!(promoted.reason, Reason::Failover);
@@ -78,21 +85,7 @@ fn a_standby_of_a_dead_owner_is_promoted_and_replaced() {
 /// An instance that is restarted finds its places again; one that stays away loses them.
 #[test]
 fn the_place_of_an_instance_that_left_is_kept_for_a_while() {
-    let mut before = assignment(1, 1, &MEMBERS, &[(task(0), "b")]);
-    before.tasks.entry(task(0)).or_default().standbys = vec!["c".into()];
-    let c = following(member("c", 1, &[]), task(0), Role::Standby, TaskState::Running);
-    let dead = host("b", epoch(1, "b-1"), 1, &[task(0)]);
-    let settings = Settings {
-        evicts: true,
-        num_standby_replicas: 1,
-        standby_replacement_delay: Duration::from_secs(30),
-        ..Settings::default()
-    };
-    let mut a = Instance::load_by(settings, [before.into(), dead.into()]);
-    a.join(2, true);
-    a.read(c);
-    a.answer(2, &[MEMBERS[0], MEMBERS[2]], &[task(0)]);
-    a.step(Event::Fenced { generation: 2, instance_id: "b".into(), result: Ok(()) });
+    let mut a = without_the_owner(Duration::from_secs(30));
     let promoted = placement(&a, task(0));
     assert_eq!((promoted.active, promoted.standbys, promoted.kept_for), (Some("c".into()), vec![], vec!["b".into()]));
 
