@@ -17,6 +17,7 @@ mod metadata_topic;
 mod patience;
 mod prober;
 mod pulse;
+mod readiness;
 mod serving;
 mod start;
 mod status;

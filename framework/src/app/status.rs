@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use super::stopping::StopRequest;
+use super::{readiness, stopping::StopRequest};
 use crate::{
-    cluster::{ClusterView, InstanceId, TaskState},
+    cluster::{ClusterView, InstanceId},
     query::Health,
     runtime::Shared,
     state::TaskId,
@@ -40,6 +40,8 @@ struct Signs {
     log_away: Option<(Duration, String)>,
     /// Tasks that failed here and have not run since.
     failed: BTreeMap<TaskId, String>,
+    /// Once it has caught up with all that it was given: who restarts the instances one by one goes on with the next.
+    caught_up: bool,
 }
 
 // === impl Status ===
@@ -153,7 +155,8 @@ impl Status {
         Arc::clone(&self.cluster.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Live: a restart would not help. Ready: a member of the cluster, and all its tasks run.
+    /// Live: a restart would not help. Ready: a member of the cluster, all its tasks run, and it has once caught up with those
+    /// it is a standby of.
     pub(super) fn health(&self) -> Health {
         let signs = self.signs();
         let mut not_live: Vec<String> = signs.ended.iter().map(|why| format!("the instance ended: {why}")).collect();
@@ -180,22 +183,13 @@ impl Status {
         Health { live: verdict(not_live), ready: verdict(not_ready) }
     }
 
-    /// What the cluster still owes this instance, or it the cluster.
+    /// What it waits for, standbys included until it has caught up once.
     fn waiting(&self) -> Vec<String> {
         let view = self.cluster();
-        if view.epoch.is_none() {
-            return vec!["not a member of the group yet".into()];
-        }
-        let current = |order: &crate::cluster::AssignmentOrder| {
-            view.epoch.as_ref().is_some_and(|epoch| epoch.generation == order.generation)
-        };
-        if !view.order.as_ref().is_some_and(current) {
-            return vec!["waiting for the assignment of this generation".into()];
-        }
-        let mine = view.tasks.iter().filter(|(_, task)| task.assigned.as_ref() == Some(&view.me));
-        let not_running =
-            mine.filter(|(_, task)| !matches!(&task.holder, Some((holder, TaskState::Running)) if *holder == view.me));
-        not_running.map(|(id, _)| format!("task {id} is not running yet")).collect()
+        let mut signs = self.signs();
+        let waiting = readiness::waiting(&view, !signs.caught_up);
+        signs.caught_up |= waiting.is_empty();
+        waiting
     }
 
     fn signs(&self) -> MutexGuard<'_, Signs> {

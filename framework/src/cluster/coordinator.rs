@@ -170,6 +170,7 @@ impl Coordinator {
         self.view_is_old |= change != Change::Nothing;
         match record {
             MetadataRecord::Host(host) => {
+                self.absences.heard(host, self.registry.assignment().map(|last| &**last));
                 if host.instance_id == self.identity.instance_id {
                     self.apply_own_host(host);
                 }
@@ -188,7 +189,7 @@ impl Coordinator {
             }
             MetadataRecord::Assignment(assignment) => {
                 if change == Change::Assignment {
-                    self.absences.read(now, &assignment.tasks);
+                    self.absences.read(now, assignment);
                     tracing::debug!(order = %assignment.order(), leader = %assignment.leader, "assignment read");
                     self.assignment_changed(assignment);
                 } else if change == Change::Usurped {

@@ -64,7 +64,8 @@ pub struct PlanInput {
     pub members: BTreeMap<InstanceId, PlanMember>,
     /// The placement in force.
     pub previous: Placements,
-    /// Who left a short while ago, or is about to, and may come back: as a standby of what it had in the placement in force.
+    /// Who left a short while ago, or is about to, and may come back, as a standby of what it had in the placement in force; or is back,
+    /// and has not caught up. Until then load is not levelled.
     pub expected: BTreeSet<InstanceId>,
     /// How many standbys a task with state gets, if there are members enough.
     pub num_standby_replicas: usize,

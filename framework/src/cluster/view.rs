@@ -18,6 +18,8 @@ pub struct ClusterView {
     pub epoch: Option<Epoch>,
     /// The assignment this is based on.
     pub order: Option<AssignmentOrder>,
+    /// Whether that one counts this membership.
+    pub is_listed: bool,
     /// Who published it.
     pub leader: Option<InstanceId>,
     /// Everyone with host metadata on the topic.
@@ -71,6 +73,7 @@ impl ClusterView {
             me: me.clone(),
             epoch: None,
             order: None,
+            is_listed: false,
             leader: None,
             instances: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -85,6 +88,7 @@ impl ClusterView {
         let mut view = Self { epoch: epoch.cloned(), ..empty };
         let Some(assignment) = registry.assignment() else { return view };
         view.order = Some(assignment.order());
+        view.is_listed = epoch.is_some_and(|epoch| assignment.lists(me, &epoch.member_id));
         view.leader = Some(assignment.leader.clone());
         for (task, placement) in &assignment.tasks {
             let TaskPlacement { active, standbys, warm_ups, kept_for, stands_in_for, reason } = placement.clone();

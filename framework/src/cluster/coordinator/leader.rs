@@ -34,6 +34,8 @@ pub(super) struct Leading {
     /// The last assignment of this generation, and when it was published.
     published: Option<(Arc<Assignment>, Duration)>,
     needs_plan: bool,
+    /// When the first of those is not expected any more that the last plan expects back.
+    expects_until: Option<Duration>,
     /// Whose host metadata was taken from the topic.
     swept: BTreeSet<InstanceId>,
     /// Whose eviction was taken from the topic, by member id.
@@ -81,6 +83,7 @@ impl Leading {
             fencings: BTreeMap::new(),
             published: None,
             needs_plan: true,
+            expects_until: None,
             swept: BTreeSet::new(),
             swept_evictions: BTreeSet::new(),
         }
@@ -190,9 +193,7 @@ impl Coordinator {
         }
         self.publish_again(&mut leading, now);
         self.confirm(&mut leading, now);
-        let delay = self.settings.standby_replacement_delay;
-        let last = self.last_assignment(&leading);
-        leading.needs_plan |= last.is_some_and(|last| self.absences.are_over(now, delay, &last.tasks));
+        leading.needs_plan |= leading.expects_until.is_some_and(|until| now >= until);
         let planned = if leading.needs_plan { self.plan(&mut leading, now) } else { Ok(()) };
         self.sweep(&mut leading);
         self.leading = Some(leading);

@@ -127,8 +127,7 @@ impl Draft<'_> {
                 ),
             });
         }
-        let kept =
-            followers.kept_for.iter().map(|id| (id.clone(), "left, and is expected back: its place is kept".into()));
+        let kept = followers.kept_for.iter().map(|id| (id.clone(), "is expected back: its place is kept".into()));
         why.into_iter().map(|(member, why)| (self.facts.id(member).clone(), why)).chain(kept).collect()
     }
 

@@ -51,7 +51,10 @@ pub(super) fn standbys(facts: &Facts<'_>, actives: &[Active]) -> Vec<Followers> 
     wanted.iter().for_each(|task| standbys.keep(*task));
     let bounds = standbys.bounds(wanted.iter().map(|task| standbys.places(*task)).sum());
     wanted.iter().for_each(|task| standbys.fill(*task, &bounds));
-    level(&mut standbys);
+    // Who is expected back brings places with it.
+    if facts.input.expected.is_empty() {
+        level(&mut standbys);
+    }
     (0..tasks).map(|task| standbys.for_now(task)).collect()
 }
 
@@ -171,7 +174,8 @@ impl Standbys<'_, '_> {
         }
     }
 
-    /// Who has caught up keeps its place until the one that shall have it has, too; so does a member that had the active until now.
+    /// Who has caught up, or has more of the task, keeps its place until the one that shall have it has caught up; so does a member that had
+    /// the active until now.
     fn for_now(&self, task: usize) -> Followers {
         let facts = self.facts;
         let shall = &self.members_of[task];
@@ -181,14 +185,19 @@ impl Standbys<'_, '_> {
             .chain(had_it)
             .filter(|member| self.active(task) != Some(*member))
             .partition(|member| shall.contains(member));
-        let mut goes = goes.into_iter().filter(|member| facts.tie(task, *member).caught_up);
+        let mut goes = goes;
+        goes.sort_by_key(|member| Reverse((facts.tie(task, *member).caught_up, facts.affinity(task, *member))));
+        let mut goes = goes.into_iter().peekable();
         let mut followers = Followers { kept_for: self.kept_for[task].clone(), ..Followers::default() };
         let mut begin = Vec::new();
         followers.standbys.clone_from(&stays);
         for member in shall.iter().copied().filter(|member| !stays.contains(member)) {
             let tie = facts.tie(task, member);
             let waits = !tie.caught_up && !tie.held && facts.input.warms_up();
-            match waits.then(|| goes.next()).flatten() {
+            let is_better = |goes: &usize| {
+                facts.tie(task, *goes).caught_up || facts.affinity(task, *goes) > facts.affinity(task, member)
+            };
+            match waits.then(|| goes.next_if(is_better)).flatten() {
                 Some(goes) => {
                     followers.standbys.push(goes);
                     followers.awaited.push((member, goes));

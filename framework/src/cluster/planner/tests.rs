@@ -143,7 +143,7 @@ proptest! {
     #[test]
     fn any_history_ends_at_a_level_load(
         shape in shape(1u32..4, 1..7),
-        history in proptest::collection::vec((0usize..8, 0usize..6, any::<prop::sample::Index>(), 0usize..3), 0..12),
+        history in proptest::collection::vec((0usize..8, 0usize..8, any::<prop::sample::Index>(), 0usize..3), 0..12),
         standbys in 0usize..3,
         warm_ups in 0usize..4,
     ) {
@@ -154,6 +154,8 @@ proptest! {
             let task = input.tasks[task.index(input.tasks.len())].task;
             let entry = input.members.entry(name(index));
             match event {
+                // It is expected back, or is back.
+                6 | 7 => { input.expected.insert(name(index)); },
                 0 => { entry.or_insert_with(|| PlanMember { zone: Some(format!("{}", index % 3)), ..member(1) }); }
                 1 => if let std::collections::btree_map::Entry::Occupied(entry) = entry { entry.remove(); },
                 2 => { entry.and_modify(|m| { m.failed.insert(task); m.held.remove(&task); m.caught_up.remove(&task); }); }
@@ -167,9 +169,14 @@ proptest! {
             }
         }
         settle(&mut input);
+        prop_assert_eq!(&plan(&input), &input.previous, "as long as somebody is expected");
+        assert_sound(&input, &input.previous);
+        input.expected.clear();
+        settle(&mut input);
         let last = plan(&input);
         prop_assert_eq!(&last, &input.previous);
         assert_sound(&input, &last);
+        prop_assert!(last.values().all(|placement| placement.kept_for.is_empty()));
         prop_assert!(last.values().all(|placement| placement.warm_ups.is_empty()));
         let open = input.members.values().all(|member| member.acceptance == Acceptance::Open && member.failed.is_empty());
         if open && !input.members.is_empty() {

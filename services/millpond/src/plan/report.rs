@@ -91,6 +91,8 @@ pub struct PlaceReport {
     pub standbys: Vec<InstanceId>,
     /// Who follows it because it shall move there.
     pub warm_ups: Vec<InstanceId>,
+    /// Who is expected back as a standby.
+    pub kept_for: Vec<InstanceId>,
 }
 
 /// Why an instance follows a task.
@@ -109,6 +111,12 @@ impl Report {
     #[must_use]
     pub fn new(before: &PlanInput, after: &PlanInput) -> Self {
         let mut plans = forecast(after).plans;
+        if let Some(last) = plans.last().filter(|_| !after.expected.is_empty()) {
+            // Who is expected does not come.
+            let mut lasting = PlanInput { expected: BTreeSet::new(), ..after.clone() };
+            lasting.carry_out(last);
+            plans.extend(forecast(&lasting).plans);
+        }
         let explained = explain(after);
         let count = plans.len();
         let end = plans.pop().unwrap_or_default();
@@ -182,7 +190,7 @@ impl TaskReport {
 
 impl From<&TaskPlacement> for PlaceReport {
     fn from(placement: &TaskPlacement) -> Self {
-        let TaskPlacement { active, standbys, warm_ups, .. } = placement.clone();
-        Self { active, standbys, warm_ups }
+        let TaskPlacement { active, standbys, warm_ups, kept_for, .. } = placement.clone();
+        Self { active, standbys, warm_ups, kept_for }
     }
 }

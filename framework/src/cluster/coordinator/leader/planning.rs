@@ -56,6 +56,7 @@ impl Coordinator {
         }
         let input = self.plan_input(leading, &live, tasks, &fingerprint, now);
         leading.needs_plan = false;
+        leading.expects_until = self.absences.over_at(self.settings.standby_replacement_delay, &input.expected);
         let planned = Assignment {
             term,
             generation: leading.epoch.generation,
@@ -192,6 +193,8 @@ impl Coordinator {
         let Settings { num_standby_replicas, max_warmup_replicas, standby_replacement_delay: delay, .. } =
             self.settings;
         let stays = |id: &InstanceId| members.get(id).is_some_and(PlanMember::stays);
+        // Without standbys there is nothing to keep: what is gone is restored elsewhere at once.
+        let delay = if num_standby_replicas == 0 { Duration::ZERO } else { delay };
         let expected = self.absences.expected(now, delay, &previous, stays);
         PlanInput { tasks, members, previous, expected, num_standby_replicas, max_warmup_replicas }
     }

@@ -97,6 +97,30 @@ fn the_place_of_an_instance_that_left_is_kept_for_a_while() {
     assert_eq!((replaced.active, replaced.standbys, replaced.kept_for), (Some("c".into()), vec!["a".into()], vec![]));
 }
 
+/// Who comes back for a moment only has not been back.
+#[test]
+fn a_short_return_does_not_keep_a_place_for_longer() {
+    let c = |generation, seq, tasks: &[TaskId]| host("c", epoch(generation, "c-1"), seq, tasks);
+    let mut a = without_the_owner(Duration::from_secs(30));
+    assert_eq!(placement(&a, task(0)).kept_for, vec!["b".into()]);
+
+    a.wait(Duration::from_secs(20));
+    a.join(3, true);
+    a.read(c(3, 2, &[task(0)]));
+    a.read(HostMetadata { incarnation: 60, ..host("b", epoch(3, "b-2"), 1, &[]) });
+    a.answer(3, &[MEMBERS[0], ("b", "b-2"), MEMBERS[2]], &[task(0)]);
+    assert_eq!((placement(&a, task(0)).standbys, placement(&a, task(0)).kept_for), (vec!["b".into()], vec![]));
+
+    a.wait(Duration::from_secs(5));
+    a.join(4, true);
+    a.read(c(4, 3, &[task(0)]));
+    a.answer(4, &[MEMBERS[0], MEMBERS[2]], &[task(0)]);
+    a.step(Event::Fenced { generation: 4, instance_id: "b".into(), result: Ok(()) });
+    assert_eq!(placement(&a, task(0)).kept_for, vec!["b".into()]);
+    a.wait(Duration::from_secs(5));
+    assert_eq!((placement(&a, task(0)).standbys, placement(&a, task(0)).kept_for), (vec!["a".into()], vec![]));
+}
+
 /// Nobody has caught up before its patience is at an end: then what it gives up is taken at once.
 #[test]
 fn a_draining_owner_is_followed_and_what_it_gives_up_is_taken() {

@@ -216,6 +216,63 @@ fn a_rolling_restart_begins_no_copies() {
     }
 }
 
+/// The next plan, by which everybody has caught up but one.
+fn advance_but(input: &mut PlanInput, slow: Option<&InstanceId>) -> Placements {
+    let next = plan(input);
+    let behind = slow.and_then(|slow| input.members.get(slow)).map(|member| member.caught_up.clone());
+    input.carry_out(&next);
+    if let Some((slow, behind)) = slow.zip(behind) {
+        let member = input.members.get_mut(slow).expect("a member");
+        member.caught_up.retain(|task| behind.contains(task) || member.held.contains(task));
+    }
+    next
+}
+
+/// Each of these leaves and comes back while the last one that did is still catching up. Says how many copies were begun in
+/// the meantime, and until all is level again.
+fn restart_hastily(input: &mut PlanInput, order: &[usize]) -> (usize, usize) {
+    let before = input.previous.clone();
+    let (members, mut plans, mut slow) = (input.members.len(), Vec::new(), None);
+    for index in order {
+        let restarted = name(index % members);
+        if slow.as_ref() == Some(&restarted) {
+            continue;
+        }
+        let mut back = input.members[&restarted].clone();
+        let had = before.iter().filter(|(_, placement)| placement.role_of(&restarted).is_some());
+        back.state = had.map(|(task, _)| (*task, 1)).collect();
+        input.expected.insert(restarted.clone());
+        input.members.get_mut(&restarted).expect("a member").acceptance = Acceptance::Draining;
+        plans.extend((0..2).map(|_| advance_but(input, slow.as_ref())));
+        input.members.remove(&restarted);
+        plans.extend((0..2).map(|_| advance_but(input, slow.as_ref())));
+        (back.held, back.caught_up) = (BTreeSet::new(), BTreeSet::new());
+        input.members.insert(restarted.clone(), back);
+        input.expected = BTreeSet::from([restarted.clone()]);
+        plans.push(advance_but(input, Some(&restarted)));
+        slow = Some(restarted);
+    }
+    input.expected.clear();
+    let during = begun(&before, &plans);
+    let plans = carry_out(input);
+    assert_balanced(input, &input.previous);
+    let places = input.num_standby_replicas.min(input.members.len() - 1);
+    assert!(input.previous.values().all(|placement| placement.standbys.len() == places));
+    (during.len(), begun(&before, &plans).difference(&during).count())
+}
+
+proptest! {
+    /// Nobody reads a changelog from its beginning while it is not known who is there; with one standby, nor is there anything to level then.
+    #[test]
+    fn a_hasty_rolling_restart_begins_no_copies(
+        partitions in 1i32..40, members in 3usize..7, standbys in 1usize..3, order in proptest::collection::vec(0usize..7, 1..7)
+    ) {
+        let (meanwhile, afterwards) = restart_hastily(&mut cluster(partitions, members, standbys), &order);
+        prop_assert_eq!(meanwhile, 0);
+        prop_assert!(standbys > 1 || afterwards == 0, "{} to level the load", afterwards);
+    }
+}
+
 #[test]
 fn places_that_were_kept_long_enough_are_filled() {
     let mut input = cluster(12, 4, 1);
