@@ -1,6 +1,10 @@
 //! An instance whose loops get their turns from somebody else, and that serves no HTTP: for simulations.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     AppError, Application, check, control::Control, patience::Halt, prober::incarnation, serving::InstanceServing,
@@ -12,7 +16,7 @@ use crate::{
     log::Log,
     metrics::Metrics,
     processor::Handlers,
-    runtime::{HostedTask, Threads},
+    runtime::{HostedTask, Shared, Threads},
     state::{StateSettings, TaskId},
     time::Clock,
     topology::Resolved,
@@ -37,7 +41,11 @@ pub(crate) struct Driven {
 
 /// What can be seen of an instance from outside, whatever it does. Clones see the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen(Arc<InstanceServing>);
+pub(crate) struct Seen {
+    serving: Arc<InstanceServing>,
+    /// From the end of the start on; it ends with the instance.
+    shared: Arc<OnceLock<Weak<Shared>>>,
+}
 
 enum Phase {
     Starting(Box<Start>),
@@ -56,7 +64,7 @@ impl Driven {
         let metrics = Metrics::new()?;
         let status = Arc::new(Status::new(&config.instance_id.as_str().into()));
         let serving = Arc::new(super::serving(&config, &topology, metrics.clone(), &clock, &status));
-        let seen = Seen(Arc::clone(&serving));
+        let seen = Seen { serving: Arc::clone(&serving), shared: Arc::default() };
         let application = Arc::new(Application::new(log, clock, topology, &config, &handlers));
         let start =
             Start { application, config, metrics, serving, handlers, tables_watch: None, state: Some(state), threads };
@@ -72,6 +80,7 @@ impl Driven {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Starting(start) => match start.bring_up() {
                 Ok(mut control) => {
+                    self.seen.shared.get_or_init(|| Arc::downgrade(&control.shared));
                     control.begin()?;
                     self.phase = Phase::Running(Box::new(control));
                     Ok(true)
@@ -96,37 +105,47 @@ impl Driven {
 impl Seen {
     /// Asks the instance to give its tasks away and to leave.
     pub(crate) fn request_stop(&self) {
-        self.0.status.request(StopRequest::Drain);
+        self.serving.status.request(StopRequest::Drain);
     }
 
     /// What the instance knows of the cluster.
     pub(crate) fn cluster(&self) -> Arc<ClusterView> {
-        self.0.status.cluster()
+        self.serving.status.cluster()
     }
 
     /// The tasks that it hosts.
     pub(crate) fn hosted(&self) -> BTreeMap<TaskId, HostedTask> {
-        self.0.hosted.all()
+        self.serving.hosted.all()
+    }
+
+    /// Up to where it has read the metadata topic and told its workers what follows from it.
+    pub(crate) fn metadata_read(&self) -> i64 {
+        let shared = self.shared.get().and_then(Weak::upgrade);
+        shared.map_or(0, |shared| shared.metadata_read.load(Ordering::Acquire))
     }
 
     /// What speaks against its being ready.
     pub(crate) fn not_ready(&self) -> Vec<String> {
-        self.0.status.health().ready.err().unwrap_or_default()
+        self.serving.status.health().ready.err().unwrap_or_default()
     }
     /// Which others it wants to ask now whether they are alive.
     pub(crate) fn whom_to_ask(&self) -> Vec<InstanceId> {
-        self.0.hearing.whom_to_ask(&self.0.status).into_iter().map(|(instance_id, _)| instance_id).collect()
+        self.serving.hearing.whom_to_ask(&self.serving.status).into_iter().map(|(instance_id, _)| instance_id).collect()
     }
 
     /// What it says when it is asked by another one.
     pub(crate) fn answer(&self, asked_by: &Self) -> Option<AliveAnswer> {
         let me = asked_by.cluster().me.clone();
-        let incarnation = incarnation(&me, &asked_by.0.status);
-        self.0.hearing.answer(incarnation.map(|incarnation| (&*me, incarnation)), &self.0.status, &self.0.pulse)
+        let incarnation = incarnation(&me, &asked_by.serving.status);
+        self.serving.hearing.answer(
+            incarnation.map(|incarnation| (&*me, incarnation)),
+            &self.serving.status,
+            &self.serving.pulse,
+        )
     }
 
     /// What came of asking.
     pub(crate) fn told(&self, instance_id: &InstanceId, answer: Result<AliveAnswer, ProbeFailure>) {
-        self.0.hearing.told(instance_id, answer);
+        self.serving.hearing.told(instance_id, answer);
     }
 }

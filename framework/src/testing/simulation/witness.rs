@@ -84,10 +84,9 @@ impl Witness {
     }
 
     /// Whether any producer of this life can still commit under one of its ids. Who has initialised a producer goes on when it has read what
-    /// was told until then: it may have been evicted.
-    pub(super) fn can_commit(&self, life: &Life) -> bool {
+    /// was told until then, here up to `informed`: it may have been evicted.
+    pub(super) fn can_commit(&self, life: &Life, informed: i64) -> bool {
         let prefix = format!("{}/{}/", super::workload::APPLICATION, life.name);
-        let informed = life.informed.load(Ordering::Relaxed);
         let noted = self.noted();
         let mut own = noted.owners.range(prefix.clone()..).take_while(|(id, _)| id.starts_with(&prefix));
         own.any(|(_, (owner, metadata_end))| *owner == life.number && informed >= *metadata_end)

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{World, outside, staying};
+use super::{Living, World, outside, staying};
 use crate::{
     cluster::{AssignmentOrder, TaskState},
     config::Guarantee,
@@ -117,20 +117,32 @@ impl World {
         let exactly_once = self.making.config.guarantee == Guarantee::ExactlyOnce;
         let witness = &self.making.witness;
         let (mut owned, mut owners) = (self.owned.borrow_mut(), BTreeMap::new());
-        for living in self.instances.borrow().iter().filter_map(|instance| instance.living.as_ref()) {
-            let life = &living.life;
-            let Some(epoch) = life.epoch() else { continue };
-            let is_member = members.iter().any(|member| member.member_id == epoch.member_id);
-            if !is_member || life.is_dead() || (exactly_once && !witness.can_commit(life)) {
-                continue;
-            }
-            for (task, _) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
-                if owned.get(&task) != Some(&life.number) {
-                    witness.owns(life, task);
+        let instances = self.instances.borrow();
+        let is_member = |living: &&Living| {
+            let epoch = living.life.epoch().filter(|_| !living.life.is_dead());
+            epoch.is_some_and(|epoch| members.iter().any(|member| member.member_id == epoch.member_id))
+        };
+        let living: Vec<_> = instances.iter().filter_map(|one| one.living.as_ref()).filter(is_member).collect();
+        // Who asks for more of the metadata topic has done what it read before. Workers may go on a little earlier: as soon as they are
+        // told. Whether they have obeyed does not show, so that counts only where nobody else has the task.
+        for told in [false, true] {
+            for living in &living {
+                let life = &living.life;
+                let informed = if told { living.seen.metadata_read() } else { life.informed.load(Ordering::Relaxed) };
+                if exactly_once && !witness.can_commit(life, informed) {
+                    continue;
                 }
-                if let Some(other) = owners.insert(task, life.number) {
-                    self.scheduler
-                        .violated(format_args!("task {task} is at #{other} and at {life}, and both can commit"));
+                for (task, _) in living.seen.hosted().into_iter().filter(|(_, hosted)| is_active(hosted)) {
+                    if told && owners.contains_key(&task) {
+                        continue;
+                    }
+                    if owned.get(&task) != Some(&life.number) {
+                        witness.owns(life, task);
+                    }
+                    if let Some(other) = owners.insert(task, life.number) {
+                        self.scheduler
+                            .violated(format_args!("task {task} is at #{other} and at {life}, and both can commit"));
+                    }
                 }
             }
         }
